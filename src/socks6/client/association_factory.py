@@ -52,6 +52,7 @@ class AssociationFactory:
     _ask: RequestFunction
     _dialect: Dialect
     _url: ProxyUrl
+    _is_chained: bool = False  # the proxy is reached through another one: there is no UDP beside the stream
     _blocked_until: float = 0.0
     _demux: DatagramDemux = field(default_factory=DatagramDemux)
     _dtls: "DtlsConnector | None" = None
@@ -60,9 +61,11 @@ class AssociationFactory:
         self, request: Request, *, udp: UdpPathChoice, layout: DatagramLayout | None
     ) -> Association:
         """Return a confirmed association. Raises as `Client.associate` does."""
+        if self._is_chained and udp == "datagram":
+            raise LocalProtocolError('there is no UDP through another proxy: use udp="stream"')
         attempt = await self._begin(request, layout)
         now = asyncio.get_running_loop().time
-        over_stream = udp == "stream" or (udp == "auto" and now() < self._blocked_until)
+        over_stream = self._is_chained or udp == "stream" or (udp == "auto" and now() < self._blocked_until)
         with on_failure(attempt.association.abort):
             path = None if over_stream else self._udp_path(attempt, required=udp == "datagram")
             if path is None:

@@ -21,6 +21,7 @@ from socks6.client.bind import (
     PushedStreamRouter,
     open_listener,
 )
+from socks6.client.chain import ChainedHop
 from socks6.client.connector import DialFunction, ProxyConnector
 from socks6.client.datagram_transport import ProxiedDatagramTransport
 from socks6.client.older_requester import COMMANDS, OlderRequester, check_options, credentials_of
@@ -103,6 +104,10 @@ class Client:
     through all of them, `bind` through SOCKS 5 and 4, `associate` through SOCKS 5. They have no sessions, no tokens and no stack options:
     asking for these is a ConfigurationError, for another command CommandNotSupported.
 
+    **Chains.** Of several URLs in a sequence each proxy is reached through the one before it, whatever the two speak, and TLS with it runs within; the
+    last one makes the connections. Datagrams of SOCKS 6 travel on its stream then; QUIC, Unix sockets and the datagrams of SOCKS 5 need
+    the first place. `dial` reaches the first, `methods`, `dialect` and `session` concern the last.
+
     **Time.** `timeout` is for each call, in seconds: DEFAULT_TIMEOUT unless given, and None for no limit. Each call's
     own `timeout` replaces it, with the same meaning: None is no limit there too. `connect_timeout` is for connecting to the
     proxy, within that.
@@ -139,7 +144,7 @@ class Client:
 
     def __init__(
         self,
-        proxy: str | ProxyUrl,
+        proxy: str | ProxyUrl | Sequence[str | ProxyUrl],
         *,
         dial: DialFunction | None = None,
         methods: Sequence[MethodFactory] = (),
@@ -153,7 +158,8 @@ class Client:
         alternatives: Sequence[str | ProxyUrl] = (),
         order: Literal["failover", "round-robin", "least-latency"] = "failover",
     ) -> None:
-        url = proxy if isinstance(proxy, ProxyUrl) else ProxyUrl.parse(proxy, transports)
+        self.hops: Final = _parsed(proxy, transports)
+        *before, url = self.hops
         if url.spoken not in {"socks6", *COMMANDS}:
             raise ConfigurationError(f"{url} is a listener's: name one of the protocols that it speaks")
         self._alternatives: AlternativeClients | None = None
@@ -175,7 +181,7 @@ class Client:
                 session=session,
                 transports=transports,
             )
-            self._alternatives = several.AlternativeClients(map(client_of, (url, *alternatives)), order)
+            self._alternatives = several.AlternativeClients(map(client_of, (self.hops, *alternatives)), order)
         self.url: Final = url
         self.speaks_socks6: Final = url.spoken == "socks6"
         self.fast_open: Final = fast_open
@@ -183,14 +189,28 @@ class Client:
             _check_plain(url, session or methods or dialect or option_table is not STANDARD)
         dialect = url.dialect if dialect is None else dialect
         self._dialect: Final = dialect
-        self._connector: Final = ProxyConnector(
-            url, dial=dial, fast_open=fast_open, timeout=connect_timeout, transports=transports
+        self._before: Client | None = None
+        hop: ChainedHop | None = None
+        if before:  # without sessions, which would have to outlast the streams of others
+            self._before = previous = Client(
+                before, dial=dial, timeout=None, fast_open=fast_open, session=False, transports=transports
+            )
+            hop = ChainedHop(previous._connector, previous._requester)
+        self._connector: Final[ProxyConnector] = ProxyConnector(
+            url,
+            dial=None if before else dial,
+            fast_open=fast_open,
+            timeout=connect_timeout,
+            transports=transports,
+            before=hop,
         )
         self._timeout: Final = timeout
         self._transports: Final = TransportFactory()
         ask = partial(self._request, timeout=None)
         self._association_factory: Final = (
-            AssociationFactory(ask, dialect, url) if self.speaks_socks6 else Socks5AssociationFactory(ask)
+            AssociationFactory(ask, dialect, url, bool(before))
+            if self.speaks_socks6
+            else Socks5AssociationFactory(ask, bool(before))
         )
         self._push_router: Final = (
             PushedStreamRouter(dialect, option_table, numbered=url.quic.stream_ids)
@@ -249,12 +269,16 @@ class Client:
         were made into count as open for good.
         """
         await self._requester.aclose()
+        if self._before is not None:
+            await self._before.aclose()
         if self._alternatives is not None:
             await self._alternatives.aclose()
 
     def abandon(self) -> None:
         """Close without waiting; a session is left to the proxy's own time-out. Idempotent."""
         self._connector.abandon()
+        if self._before is not None:
+            self._before.abandon()
         if self._alternatives is not None:
             self._alternatives.abandon()
 
@@ -278,6 +302,8 @@ class Client:
         """
         for client in self._clients:
             client._connector.close()  # noqa: SLF001 - of this class
+            if client._before is not None:  # noqa: SLF001
+                client._before.close_idle()  # noqa: SLF001
 
     async def open_session(self, *, timeout: Timeout = "client") -> bool:
         """Open a session ahead of the first request, with a NOOP; return whether the proxy has granted one.
@@ -305,8 +331,8 @@ class Client:
 
     @override
     def __repr__(self) -> str:
-        """Return the proxy's URL without the password."""
-        return f"<Client {self.url}>"
+        """Return the proxies' URLs without the passwords."""
+        return f"<Client {' '.join(map(str, self.hops))}>"
 
     async def connect(
         self,
@@ -679,6 +705,16 @@ def _encryption_of(stream: ByteStream) -> str:
 
     session = stream.attribute(TlsSession)
     return "" if session is None else session.version.replace("TLSv", "TLS ")
+
+
+def _parsed(
+    proxy: str | ProxyUrl | Sequence[str | ProxyUrl], transports: Mapping[str, Transport]
+) -> tuple[ProxyUrl, ...]:
+    """Return the proxies to go through, one after the other. Raises ConfigurationError."""
+    hops = (proxy,) if isinstance(proxy, str | ProxyUrl) else tuple(proxy)
+    if not hops:
+        raise ConfigurationError("name at least one proxy")
+    return tuple(hop if isinstance(hop, ProxyUrl) else ProxyUrl.parse(hop, transports) for hop in hops)
 
 
 def _check_plain(url: ProxyUrl, asked: object) -> None:

@@ -5,10 +5,11 @@ import errno
 import logging
 import socket
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from socks6.compat import override
 from socks6.errors import (
+    AuthenticationFailed,
     CertificateRefused,
     ConfigurationError,
     ProxyTimedOut,
@@ -49,6 +50,18 @@ NO_QUIC_ERRNOS: Final = frozenset((errno.ECONNREFUSED, errno.EPROTONOSUPPORT))
 SECURED_ENDED: Final = "does it speak {} there?"
 HTTP_ALPN: Final = "http/1.1"
 
+
+class PreviousHop(Protocol):
+    """The proxy before another one in a chain."""
+
+    @property
+    def polling(self) -> Polling:
+        """How its streams wait."""
+
+    async def reach(self, host: str, port: int) -> ByteStream:
+        """Open a stream through it. Raises AuthenticationFailed, ProxyUnreachable, RemoteProtocolError."""
+
+
 DialFunction: TypeAlias = Callable[[], Awaitable[ByteStream]]
 
 
@@ -64,11 +77,15 @@ class ProxyConnector:
         timeout: float | None = None,
         resolver: Resolver | None = None,
         transports: Mapping[str, Transport] = TRANSPORTS,
+        before: PreviousHop | None = None,
     ) -> None:
-        """Read the files that the URL names. `timeout` is for connecting, in seconds. Raises ConfigurationError."""
+        """Read the files that the URL names. `timeout` is for connecting, in seconds. Raises ConfigurationError.
+
+        `before` is the proxy that this one is reached through.
+        """
         self._resolver = resolver or Resolver(lifetimes=FOR_ONE_NAME)
         self.url: Final = url
-        self.polling: Final = Polling()
+        self.polling: Final = Polling() if before is None else before.polling
         self._timeout: Final = timeout
         parameters = ConnectParameters(
             host=url.host,
@@ -78,23 +95,28 @@ class ProxyConnector:
             quic_backend=url.quic.backend,
             alpn={"socks6": ALPN, "http": HTTP_ALPN}.get(url.spoken, ""),
             require_alpn=url.spoken == "socks6" and url.dialect == DRAFT_12,  # older servers know no ALPN
-            fast_open=fast_open,
+            fast_open=fast_open and before is None,
             spares=url.spares,
             resolver=self._resolver,
             polling=self.polling,
+            through=None if before is None else before.reach,
         )
-        names: tuple[str, ...] = (url.transport,)
+        transport = TLS if url.transport == AUTO and before is not None else url.transport
+        row = transports.get(transport)
+        if before is not None and (row is None or row.multiplexed or row.at_path):
+            raise ConfigurationError(f"{url} cannot be reached through another proxy: name it first")
+        names: tuple[str, ...] = (transport,)
         self._connector: Connector
         if dial is not None:
             self._connector = DialConnector(dial)
-        elif url.transport == AUTO:
+        elif transport == AUTO:
             tls, quic = transports[TLS].connect(parameters), _quic_if_installed(transports, parameters)
             self._connector = tls if quic is None else RacingConnector(quic, tls, parameters)
             names = (TLS,) if quic is None else (QUIC, TLS)
         else:
-            self._connector = transports[url.transport].connect(parameters)
-        self._is_dialled = dial is not None
-        self._in_syn = fast_open and dial is None and not url.transport
+            self._connector = transports[transport].connect(parameters)
+        self._is_dialled = dial is not None or before is not None
+        self._in_syn = parameters.fast_open and dial is None and not url.transport
         self.multiplexed: Final = dial is None and any(transports[name].multiplexed for name in names)
         self._peers = SilentPeers()
         self.has_answered = False  # in its protocol, ever: then what ails it is something else
@@ -119,6 +141,8 @@ class ProxyConnector:
                     stream = await self._connector.open(ask)
         except asyncio.CancelledError as error:
             error.add_note(UNCONNECTED)  # see `waited_for`
+            raise
+        except AuthenticationFailed:  # of a proxy before this one
             raise
         except TlsFailed as error:
             hint = UNTRUSTED if isinstance(error, CertificateRefused) and self.url.tls == TLS_DEFAULTS else ""

@@ -29,6 +29,7 @@ class Socks5AssociationFactory:
     """Opens associations at one proxy, by requests that `_ask` makes."""
 
     _ask: RequestFunction
+    _is_chained: bool  # the proxy is reached through another one: no datagram reaches it
 
     async def open(
         self, request: Request, *, udp: UdpPathChoice, layout: DatagramLayout | None
@@ -38,6 +39,8 @@ class Socks5AssociationFactory:
             raise ConfigurationError("datagrams on the stream, and their layouts, are of SOCKS 6")
         if request.port or not is_unspecified(request.host):
             raise ConfigurationError("SOCKS 5 cannot be asked for a certain UDP port at the proxy")
+        if self._is_chained:
+            raise LocalProtocolError("there is no UDP through another proxy, and SOCKS 5 has nothing else")
         granted = await self._ask(request)
         with on_failure(granted.abort):
             if granted.stream.protection is Protection.ENCRYPTED and udp != "datagram":

@@ -6,7 +6,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from enum import IntEnum
-from typing import Final, NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import Final, NamedTuple, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from socks6.dataclass import dataclass
 from socks6.errors import LocalProtocolError
@@ -124,6 +124,7 @@ class ByteStream(Protocol):
         """Close at once; the peer sees a reset where the transport has such a thing. Idempotent."""
 
 
+@runtime_checkable
 class PollableStream(ByteStream, Protocol):
     """A stream that is also used without waiting: what TLS needs beneath it."""
 

@@ -32,6 +32,10 @@ class Polling:
     poller: "Poller | None" = None
 
 
+ReachFunction: TypeAlias = Callable[[str, int], Awaitable[ByteStream]]
+"""Opens a stream to a host and port. Raises OSError."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectParameters:
     """Where a client's proxy is, and what its URL says about reaching it."""
@@ -46,6 +50,9 @@ class ConnectParameters:
     fast_open: bool = False  # TCP Fast Open is wanted
     spares: int = MAX_SPARES  # the most connections to be made ahead of requests
     resolver: Resolver
+    through: ReachFunction | None = (
+        None  # opens streams to the host and port instead of TCP: by another proxy
+    )
     polling: Polling = field(default_factory=Polling)
 
 

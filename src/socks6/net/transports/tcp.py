@@ -24,7 +24,7 @@ from socks6.net.sockets import (
     stream_socket,
 )
 from socks6.net.stackopts.table import accept_fast_open, for_leg
-from socks6.net.stream import Endpoint, Listener
+from socks6.net.stream import ByteStream, Endpoint, Listener
 from socks6.net.transports.base import (
     ConnectionListener,
     Connector,
@@ -32,6 +32,7 @@ from socks6.net.transports.base import (
     ListenParameters,
     OpenListeners,
     StreamRequest,
+    send_first,
 )
 
 if sys.platform == "linux":
@@ -61,15 +62,27 @@ class TcpConnector(Connector):
         self._proxy = proxy
 
     @override
-    async def open(self, request: StreamRequest) -> SocketStream:
-        return await connect_tcp(
-            self._proxy.host,
-            self._proxy.port,
-            options=request.client_leg_options,
-            fast_open=request.early_data,
-            resolver=self._proxy.resolver,
-            poller=self._proxy.polling.poller,
-        )
+    async def open(self, request: StreamRequest) -> ByteStream:
+        return await reach_proxy(self._proxy, request.client_leg_options, request.early_data)
+
+
+async def reach_proxy(
+    proxy: ConnectParameters, options: Iterable[StackOption] = (), fast_open: bytes | None = None
+) -> ByteStream:
+    """Connect to a proxy's host and port as `connect_tcp` does, or through the proxy before it. Raises OSError."""
+    if proxy.through is not None:
+        stream = await proxy.through(proxy.host, proxy.port)
+        if fast_open:
+            await send_first(stream, fast_open)
+        return stream
+    return await connect_tcp(
+        proxy.host,
+        proxy.port,
+        options=options,
+        fast_open=fast_open,
+        resolver=proxy.resolver,
+        poller=proxy.polling.poller,
+    )
 
 
 async def listen_tcp(

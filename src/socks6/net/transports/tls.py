@@ -24,7 +24,7 @@ from socks6.net.datagrams.shared import SharedPorts
 from socks6.net.encryption.certificates import check_pin, user_of
 from socks6.net.encryption.contexts import ReloadingContext, client_context, failure_of, server_context
 from socks6.net.scopes import on_failure, waiting_for
-from socks6.net.sockets import SocketListener, WrappingListener
+from socks6.net.sockets import SocketListener, SocketStream, WrappingListener
 from socks6.net.stream import (
     SENDS_ALREADY,
     AttributeT,
@@ -44,7 +44,7 @@ from socks6.net.transports.base import (
     refuse_without_certificate,
     send_first,
 )
-from socks6.net.transports.tcp import connect_tcp, listen_tcp
+from socks6.net.transports.tcp import listen_tcp, reach_proxy
 from socks6.net.turns import Turns
 
 TICKET_SECONDS: Final = 60.0  # between two tickets of a client's: `ssl` takes 300 µs to hand one out
@@ -585,6 +585,14 @@ def listen(parameters: ListenParameters) -> OpenListeners:
     return open_listeners
 
 
+def _pollable(stream: ByteStream) -> PollableStream:
+    """Return a stream that TLS can go over. Raises LocalProtocolError for any other, which a caller's own code has dialled."""
+    if isinstance(stream, SocketStream) or isinstance(stream, PollableStream):  # noqa: SIM101 - the latter takes a while
+        return stream
+    stream.abort()
+    raise LocalProtocolError("there can be no TLS over a stream that cannot be used without waiting")
+
+
 class TlsConnector(Connector):
     """Connects to one proxy over TLS, each time going on with the keys of the last time if both sides can."""
 
@@ -634,15 +642,8 @@ class TlsConnector(Connector):
         """Return a stream, its handshake done, as `TlsStream.handshake`. Raises TlsFailed, CertificateRefused, OSError."""
         session = TlsSession(self._context, server_hostname=self._server_name, session=self._ticket)
         hello = session.begin()
-        raw = await connect_tcp(
-            self._proxy.host,
-            self._proxy.port,
-            options=options,
-            fast_open=hello if self._proxy.fast_open else None,
-            resolver=self._proxy.resolver,
-            poller=self._proxy.polling.poller,
-        )
-        stream = TlsStream(raw, session)
+        raw = await reach_proxy(self._proxy, options, hello if self._proxy.fast_open else None)
+        stream = TlsStream(_pollable(raw), session)
         with on_failure(stream.abort), waiting_for(SILENT):
             if not self._proxy.fast_open:
                 await raw.send(hello)

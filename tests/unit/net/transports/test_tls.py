@@ -13,16 +13,18 @@ from typing import Any, TypeVar
 import pytest
 from typing_extensions import override
 
-from socks6.errors import CertificateRefused, TlsFailed
+from socks6.client.stream import ProxiedStream
+from socks6.errors import CertificateRefused, LocalProtocolError, TlsFailed
 from socks6.message.codes import Command
 from socks6.message.requests import Request
 from socks6.net.encryption.certificates import pin_of
 from socks6.net.encryption.contexts import ReloadingContext, TlsParameters, client_context, server_context
 from socks6.net.machine_io import READ_SIZE, next_event
+from socks6.net.resolve import Resolver
 from socks6.net.sockets import SocketStream
-from socks6.net.stream import ByteStream, PollableStream, Protection
+from socks6.net.stream import NO_ENDPOINT, ByteStream, PollableStream, Protection
 from socks6.net.transports import tls
-from socks6.net.transports.base import StreamRequest
+from socks6.net.transports.base import ConnectParameters, StreamRequest
 from socks6.net.transports.tcp import connect_tcp, listen_tcp
 from socks6.net.transports.tls import TlsConnector, TlsListener, TlsSession, TlsStream
 from socks6.protocol.client import ClientConversation
@@ -653,5 +655,22 @@ def test_only_a_quiet_side_keeps_to_itself_why_a_handshake_failed(run: Run, quie
         await stream.beneath.aclose()
         assert bool(await near.receive()) is not quiet
         near.abort()
+
+    run(scene())
+
+
+def test_tls_needs_a_stream_that_can_be_used_without_waiting(run: Run) -> None:
+    async def scene() -> None:
+        stream, _ = memory_stream_pair()
+        waiting = ProxiedStream(stream, NO_ENDPOINT, ())  # whatever else is used that way
+
+        async def reach(_host: str, _port: int) -> ByteStream:
+            return waiting
+
+        connector = TlsConnector(ConnectParameters(host="h", port=1, resolver=Resolver(), through=reach))
+        with pytest.raises(LocalProtocolError, match="no TLS over a stream"):
+            await connector.connect()
+        with pytest.raises(OSError, match="closed"):
+            stream.receive_nowait(1)
 
     run(scene())
