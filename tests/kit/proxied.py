@@ -38,7 +38,9 @@ async def proxied(worker: ServerWorker, *, option_table: OptionTable = STANDARD)
 
 
 @asynccontextmanager
-async def through(url: str, outbound: Outbound, authenticator: Authenticator = OPEN) -> AsyncIterator[Client]:
+async def through(
+    url: str, outbound: Outbound, authenticator: Authenticator = OPEN, *, no_proxy: str = ""
+) -> AsyncIterator[Client]:
     """Give a client whose proxy is our own worker, reached through memory, by the inbound for the URL's protocol."""
     worker = ServerWorker(outbound=outbound, authenticator=authenticator, policy=Policy(allow_private=True))
     async with asyncio.TaskGroup() as group:
@@ -48,7 +50,7 @@ async def through(url: str, outbound: Outbound, authenticator: Authenticator = O
             group.create_task(worker.serve_stream(theirs, "mixed"))
             return ours
 
-        async with Client(url, dial=dial, timeout=5.0) as client:
+        async with Client(url, dial=dial, timeout=5.0, no_proxy=no_proxy) as client:
             yield client
 
 

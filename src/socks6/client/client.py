@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import os
 import ssl as tls
 import sys
 import time
@@ -24,6 +25,7 @@ from socks6.client.bind import (
 from socks6.client.chain import ChainedHop
 from socks6.client.connector import DialFunction, ProxyConnector
 from socks6.client.datagram_transport import ProxiedDatagramTransport
+from socks6.client.environment import NoProxy, client_named_by
 from socks6.client.older_requester import COMMANDS, OlderRequester, check_options, credentials_of
 from socks6.client.options import Options, StackOptions, flatten, for_datagrams, with_defaults
 from socks6.client.requester import GrantedRequest, MethodFactory, Requester, RequestMaker
@@ -51,7 +53,7 @@ from socks6.net.stream import NO_ENDPOINT, ByteStream, Endpoint, Protection, Sub
 from socks6.net.transports.base import Transport, send_first
 from socks6.net.transports.registry import TRANSPORTS
 from socks6.net.upstream import UpstreamStatus
-from socks6.net.url import ProxyUrl
+from socks6.net.url import DIRECT, ProxyUrl
 from socks6.protocol.methods.userpass import UsernamePasswordClient, UsernamePasswordCredentials
 
 if sys.platform == "linux":
@@ -108,6 +110,9 @@ class Client:
     last one makes the connections. Datagrams of SOCKS 6 travel on its stream then; QUIC, Unix sockets and the datagrams of SOCKS 5 need
     the first place. `dial` reaches the first, `methods`, `dialect` and `session` concern the last.
 
+    **Hosts without a proxy.** `no_proxy` says which hosts `connect` reaches directly, as the variable NO_PROXY does: names with all below them,
+    addresses, networks, each with a port or none, and * for all. The URL direct:// is no proxy at all. See `from_environment`.
+
     **Time.** `timeout` is for each call, in seconds: DEFAULT_TIMEOUT unless given, and None for no limit. Each call's
     own `timeout` replaces it, with the same meaning: None is no limit there too. `connect_timeout` is for connecting to the
     proxy, within that.
@@ -157,10 +162,11 @@ class Client:
         transports: Mapping[str, Transport] = TRANSPORTS,
         alternatives: Sequence[str | ProxyUrl] = (),
         order: Literal["failover", "round-robin", "least-latency"] = "failover",
+        no_proxy: str = "",
     ) -> None:
         self.hops: Final = _parsed(proxy, transports)
         *before, url = self.hops
-        if url.spoken not in {"socks6", *COMMANDS}:
+        if url.spoken not in {"socks6", DIRECT, *COMMANDS}:
             raise ConfigurationError(f"{url} is a listener's: name one of the protocols that it speaks")
         self._alternatives: AlternativeClients | None = None
         if alternatives:
@@ -180,6 +186,7 @@ class Client:
                 fast_open=fast_open,
                 session=session,
                 transports=transports,
+                no_proxy=no_proxy,
             )
             self._alternatives = several.AlternativeClients(map(client_of, (self.hops, *alternatives)), order)
         self.url: Final = url
@@ -217,23 +224,58 @@ class Client:
             if self._connector.multiplexed
             else None
         )
-        methods = (*_password_method(url), *methods)
-        requester = (
-            Requester(
+        self._requester: Final[RequestMaker] = self._make_requester(
+            (*_password_method(url), *methods), dialect, option_table, session, NoProxy.parse(no_proxy)
+        )
+
+    @classmethod
+    def from_environment(
+        cls,
+        environment: Mapping[str, str] | None = None,
+        *,
+        timeout: float | None = DEFAULT_TIMEOUT,
+        connect_timeout: float | None = None,
+    ) -> "Client":
+        """Return a client of the proxy that the first of these variables names: SOCKS6_PROXY, ALL_PROXY, HTTPS_PROXY, HTTP_PROXY.
+
+        Each is looked for in lower case first, HTTP_PROXY in lower case alone where REQUEST_METHOD says that this is a CGI program. Hosts that
+        NO_PROXY excludes, and all hosts where no variable names a proxy, are reached directly. `environment` is that of this
+        process by default. Raises ConfigurationError, which names the variable.
+        """
+        return client_named_by(
+            os.environ if environment is None else environment,
+            lambda url, excluded: cls(
+                url, timeout=timeout, connect_timeout=connect_timeout, no_proxy=excluded
+            ),
+        )
+
+    def _make_requester(
+        self,
+        methods: tuple[MethodFactory, ...],
+        dialect: Dialect,
+        option_table: OptionTable,
+        session: bool | None,
+        no_proxy: NoProxy,
+    ) -> RequestMaker:
+        requester: RequestMaker
+        if self.speaks_socks6:
+            requester = Requester(
                 self._connector,
                 methods=methods,
                 dialect=dialect,
                 option_table=option_table,
                 session=ClientSession(enabled=bool(methods) if session is None else session),
             )
-            if self.speaks_socks6
-            else OlderRequester(self._connector, credentials_of(url))
-        )
-        self._requester: Final[RequestMaker] = (
-            ResolvingRequester(requester, ipv4_only=url.spoken == "socks4")
-            if url.resolves_here
-            else requester
-        )
+        elif self.url.spoken != DIRECT:
+            requester = OlderRequester(self._connector, credentials_of(self.url))
+        if self.url.resolves_here:
+            requester = ResolvingRequester(requester, ipv4_only=self.url.spoken == "socks4")
+        if self.url.spoken != DIRECT and not no_proxy:
+            return requester
+        from socks6.client.direct_requester import DirectRequester, ExcludingRequester  # noqa: PLC0415 - else not needed
+
+        direct = DirectRequester()
+        return direct if self.url.spoken == DIRECT else ExcludingRequester(requester, direct, no_proxy)
 
     async def __aenter__(self) -> "Client":
         """Return the client. Blocks may be nested, and tasks may have one each: the last one to end closes the client."""
@@ -719,6 +761,8 @@ def _parsed(
 
 def _check_plain(url: ProxyUrl, asked: object) -> None:
     """Raise ConfigurationError for what needs SOCKS 6, where the proxy speaks another protocol."""
+    if url.spoken == DIRECT:
+        return
     if asked:
         raise ConfigurationError(
             f"{url.brief}: sessions, methods, dialects and option tables are of SOCKS 6, which {SPOKEN[url.spoken]} is not"

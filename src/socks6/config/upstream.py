@@ -6,7 +6,7 @@ from typing import Final
 
 from socks6.config.faults import error_prefix
 from socks6.errors import ConfigurationError
-from socks6.net.url import ProxyUrl
+from socks6.net.url import DIRECT, ProxyUrl
 
 UPSTREAM_VARIABLE: Final = "SOCKS6_PROXY"
 COMMENT: Final = "#"
@@ -36,6 +36,8 @@ def parse_upstream(text: str) -> ProxyUrl:
     url = ProxyUrl.parse(text)
     if url.protocol == "mixed":
         raise ConfigurationError(f"{url} is a listener's: name one of the protocols that it speaks")
+    if url.spoken == DIRECT:
+        raise ConfigurationError(f"{url} is no proxy to go through")
     return url
 
 

@@ -27,12 +27,14 @@ from socks6.net.transports.quic.libraries import LIBRARIES
 from socks6.net.transports.registry import AUTO, QUIC, TLS, TRANSPORTS
 from socks6.suggestion import suggestion_or_all
 
+DIRECT: Final = "direct"
+
 
 class ProxyProtocol(NamedTuple):
     """What a scheme names before its +."""
 
     port: int  # where the URL has none
-    spoken: str  # by the proxy: one of message.first_bytes.SPOKEN, or "" for no proxy at all
+    spoken: str  # by the proxy: one of message.first_bytes.SPOKEN; or DIRECT
     listens: bool = True
     transport: str | None = None  # the only one that it is spoken over; None: the one behind the +
 
@@ -46,6 +48,7 @@ PROTOCOLS: Final[Mapping[str, ProxyProtocol]] = {
     "socks4": ProxyProtocol(1080, "socks4", listens=False),  # without names: these are resolved here
     "http": ProxyProtocol(8080, "http"),
     "https": ProxyProtocol(443, "http", listens=False, transport=TLS),
+    "direct": ProxyProtocol(0, DIRECT, listens=False, transport=""),  # no proxy at all
 }
 TRANSPORT_PORT: Final = 8389  # of a protocol over another transport than TCP
 
@@ -284,6 +287,10 @@ class ProxyUrl:
         name, the password and the path of a Unix socket are percent-encoded.
         """
         url = _parse(text, transports, CLIENT_KEYS)
+        if url.protocol == DIRECT:
+            if url.host or url.port or url.username is not None:
+                raise _error(text, "names a proxy, and there is none: write direct://")
+            return url
         if not url.path and not url.host:
             raise _error(text, "names no host")
         if not url.path and not url.port:
@@ -346,6 +353,8 @@ class ProxyUrl:
         user = "" if self.username is None else f"{quote(self.username, safe='')}@"
         host = f"[{self.host}]" if ":" in self.host else self.host
         place = quote(os.fsencode(self.path)) if self.path else f"{host}:{self.port}"
+        if self.protocol == DIRECT:
+            place = ""
         return f"{self.scheme}://{user}{place}"
 
     def with_secrets(self) -> str:
@@ -374,6 +383,8 @@ class ProxyUrl:
         query = f"?{query}" if query else ""
         if self.path:
             return f"{self.scheme}://{userinfo}{quote(os.fsencode(self.path))}{query}"
+        if self.protocol == DIRECT:
+            return f"{self.scheme}://{query}"
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.scheme}://{userinfo}{host}:{self.port}{query}"
 

@@ -1,6 +1,7 @@
 """`Client` for programs that block: the calls of `socks6.Client`, made in the library's own thread, with sockets for streams."""
 
 import asyncio
+import os
 import socket
 import weakref
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ from socks6.client.bind import BindListener
 from socks6.client.client import DEFAULT_TIMEOUT, ProxyCheck, Timeout
 from socks6.client.client import Client as AsyncClient
 from socks6.client.connector import DialFunction
+from socks6.client.environment import client_named_by
 from socks6.client.options import Options, StackOptions, flatten
 from socks6.client.requester import MethodFactory
 from socks6.compat import override
@@ -48,7 +50,7 @@ class Client:
 
     def __init__(
         self,
-        proxy: str | ProxyUrl,
+        proxy: str | ProxyUrl | Sequence[str | ProxyUrl],
         *,
         dial: DialFunction | None = None,
         methods: Sequence[MethodFactory] = (),
@@ -61,6 +63,7 @@ class Client:
         transports: Mapping[str, Transport] = TRANSPORTS,
         alternatives: Sequence[str | ProxyUrl] = (),
         order: Literal["failover", "round-robin", "least-latency"] = "failover",
+        no_proxy: str = "",
     ) -> None:
         """See `socks6.Client`. Raises ConfigurationError."""
         self._make: Final = partial(
@@ -77,11 +80,28 @@ class Client:
             transports=transports,
             alternatives=alternatives,
             order=order,
+            no_proxy=no_proxy,
         )
         self._first: AsyncClient | None = self._make()  # to be used by the first call
         self.url: Final = self._first.url
         self._entered = False
         self._clients: Final[dict[LoopThread, AsyncClient]] = {}  # more than one only after a fork
+
+    @classmethod
+    def from_environment(
+        cls,
+        environment: Mapping[str, str] | None = None,
+        *,
+        timeout: float | None = DEFAULT_TIMEOUT,
+        connect_timeout: float | None = None,
+    ) -> "Client":
+        """Return a client of the proxy that environment variables name. See `socks6.Client.from_environment`."""
+        return client_named_by(
+            os.environ if environment is None else environment,
+            lambda url, excluded: cls(
+                url, timeout=timeout, connect_timeout=connect_timeout, no_proxy=excluded
+            ),
+        )
 
     def __enter__(self) -> "Client":
         """Return the client. Within the block connections are made ahead, and alternatives checked, as with `socks6.Client`."""

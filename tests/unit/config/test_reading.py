@@ -242,6 +242,7 @@ def test_no_code_point_at_all_may_be_asked_for(tmp_path: Path) -> None:
         ("open = 1", "socks6.toml:1: open: expected true or false, got a whole number"),
         ("verbose = 4", "socks6.toml:1: verbose: expected a whole number <= 3"),
         ('loop = "trio"', "socks6.toml:1: loop: expected one of auto, asyncio, uvloop"),
+        ('via = "direct://"', "socks6.toml:1: via[0]: direct:// is no proxy to go through"),
         ('via = "mixed://proxy"', "socks6.toml:1: via[0]: mixed://proxy:1080 is a listener's: name one of the protocols that it speaks"),
         ("[limits]\nconnection = 1", "socks6.toml:2: limits.connection: unknown key, did you mean connections?"),
         ("[sessions]\nwindow = 4096", "socks6.toml:2: sessions.window: expected a whole number <= 2048"),

@@ -176,7 +176,7 @@ def test_only_loopback_and_unix_sockets_are_local(text: str, local: bool) -> Non
         ("sokcs6://h", "'sokcs6://h': has an unknown scheme, did you mean socks6?"),
         (
             "socks7://h",
-            "'socks7://h': has an unknown scheme; there are socks6, mixed, socks5, socks5h, socks4a, socks4, http, https, socks6+unix,",
+            "'socks7://h': has an unknown scheme; there are socks6, mixed, socks5, socks5h, socks4a, socks4, http, https, direct, socks6+unix,",
         ),
         ("https+unix:///run/s", "'https+unix:///run/s': has an unknown scheme"),
         (
