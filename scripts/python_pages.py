@@ -11,12 +11,24 @@ GUIDE: Final = Path(__file__).resolve().parent.parent / "docs" / "guide" / "libr
 HOMES: Final = {"socks6.errors": "errors", "socks6.telemetry": "events"}
 SECTIONS: Final = {
     "Reaching hosts": "client",
+    "Blocking calls": "blocking",
     "Errors": "errors",
     "Serving clients": "server",
     "Extending": "extending",
 }
+MORE: Final[Mapping[str, tuple[str, ...]]] = {  # what is public in modules of its own, or no class
+    "blocking": (
+        "socks6.sync.client",
+        "socks6.sync.sockets.ProxiedSocket",
+        "socks6.sync.local",
+        "socks6.local",
+        "socks6.testing",
+        "socks6.pysocks",
+    )
+}
 INTRODUCTIONS: Final[Mapping[str, str]] = {
     "client": "# Python: reaching hosts\n\nWhat a program uses to reach hosts through a proxy.",
+    "blocking": "# Python: blocking calls\n\n`socks6.sync`, for programs without an event loop; a proxy for subprocesses, and one for test suites.",
     "errors": "# Python: errors\n\nAll derive from `Socks6Error`, and from the OSError subclass or ValueError that asyncio would raise.",
     "server": "# Python: serving clients\n\nA server of one's own: what listens, who may come in, what they may do.",
     "events": "# Python: events\n\nWhat an `Observer` is given. Its `wants` names the classes of events; the log is an observer, too.",
@@ -31,7 +43,7 @@ def names_by_page(guide: str) -> dict[str, list[str]]:
     for section in re.split(r"^## ", guide, flags=re.MULTILINE)[1:]:
         page = SECTIONS[section.partition("\n")[0]]
         for name in re.findall(r"`([A-Z]\w+)`", section):
-            if name in _MODULE_OF and name not in seen:
+            if name in _MODULE_OF and name not in seen and page not in MORE:
                 seen.add(name)
                 found[HOMES.get(_MODULE_OF[name], page)].append(name)
     return found
@@ -44,7 +56,7 @@ def python_pages() -> dict[str, str]:
     return {
         f"reference/python-{page}.md": INTRODUCTIONS[page]
         + more
-        + "\n\n".join(f"::: socks6.{name}" for name in names)
+        + "\n\n".join(f"::: {name}" for name in (*(f"socks6.{name}" for name in names), *MORE.get(page, ())))
         + "\n"
         for page, names in pages.items()
     }

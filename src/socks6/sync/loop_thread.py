@@ -50,13 +50,17 @@ class LoopThread:
         """Run a coroutine in the loop, wait for it, and return what it returns. Raises what it raises.
 
         Where the wait is interrupted (KeyboardInterrupt), the coroutine is cancelled; `discard` gets what it has returned
-        nevertheless. Raises LocalProtocolError in the loop's own thread, which would wait for itself.
+        nevertheless. Raises LocalProtocolError in the loop's own thread, which would wait for itself, and once it has ended.
         """
         if self.is_current:
             work.close()
             raise LocalProtocolError("a synchronous call within the loop that would carry it out")
         call = _Call(work, discard)
-        self._loop.call_soon_threadsafe(call.start, self)
+        try:
+            self._loop.call_soon_threadsafe(call.start, self)
+        except RuntimeError as error:
+            work.close()
+            raise LocalProtocolError("the interpreter ends, and no calls are made any more") from error
         return call.wait(self._loop)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> Callable[[], bool]:
@@ -112,6 +116,8 @@ class LoopThread:
 
     def end(self) -> None:
         """Deliver what closed sockets have left, within EXIT_SECONDS, and end the thread."""
+        if not self._thread.is_alive():
+            return
         with contextlib.suppress(Exception):  # at exit there is nobody to tell
             ending = asyncio.run_coroutine_threadsafe(self._end(), self._loop)
             ending.result(EXIT_SECONDS + JOIN_SECONDS)
@@ -230,6 +236,8 @@ class _Process:
         if self._thread is None:
             with self._lock:
                 if self._thread is None:
+                    if (util := sys.modules.get("multiprocessing.util")) is not None:
+                        util.Finalize(self, self.end, exitpriority=0)  # its children do without `atexit`
                     self._thread = LoopThread()
         return self._thread
 
@@ -242,7 +250,7 @@ class _Process:
             self._thread = None
 
     def end(self) -> None:
-        """End the thread, if there is one."""
+        """End the thread, if there is one. Idempotent."""
         if self._thread is not None:
             self._thread.end()
 

@@ -6,6 +6,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Final
 
 import pytest
@@ -14,7 +16,7 @@ from socks6.errors import LocalProtocolError
 from socks6.sync.loop_thread import LoopThread, loop_thread
 
 INTERRUPTED: Final = """
-import asyncio, signal, threading, time
+import asyncio, os, signal, threading, time
 from socks6.sync.loop_thread import loop_thread
 over = []
 async def late():
@@ -22,8 +24,6 @@ async def late():
         await asyncio.sleep(60)
     finally:
         over.append(True)
-threading.Timer(0.2, signal.raise_signal, (signal.SIGINT,)).start() if 0 else None
-import os
 threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
 started = time.monotonic()
 try:
@@ -120,6 +120,49 @@ def test_what_comes_of_an_interrupted_call_is_discarded(monkeypatch: pytest.Monk
         thread.run(stubborn(), lambda result: discarded.set() if result == 5 else None)
     monkeypatch.undo()
     assert discarded.wait(5)
+
+
+def test_its_end_closes_what_is_to_be_closed_and_calls_are_refused_afterwards() -> None:
+    class Closed:
+        done = False
+
+        async def aclose(self) -> None:
+            self.done = True
+
+    async def forever(ended: list[str]) -> None:
+        try:
+            await asyncio.sleep(600)
+        finally:
+            ended.append("cancelled")
+
+    thread, closed, ended = LoopThread(), Closed(), list[str]()
+    thread.close_at_exit(closed)
+    thread.call_soon(lambda: thread.spawn(forever(ended)))
+    thread.end()
+    thread.end()
+    thread.call_soon(list)
+    assert (closed.done, ended) == (True, ["cancelled"])
+    with pytest.raises(LocalProtocolError, match="the interpreter ends"):
+        thread.run(asyncio.sleep(0))
+
+
+def test_a_context_manager_is_held_in_one_task() -> None:
+    steps: list[object] = []
+
+    @asynccontextmanager
+    async def context(fails: bool) -> AsyncIterator[int]:
+        task = asyncio.current_task()
+        if fails:
+            raise KeyError
+        yield 7
+        steps.append(asyncio.current_task() is task)
+
+    with loop_thread().held(context(fails=False)) as value:
+        assert value == 7
+        assert steps == []
+    assert steps == [True]
+    with pytest.raises(KeyError), loop_thread().held(context(fails=True)):
+        pass
 
 
 @pytest.mark.slow
