@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from benchmarks.load import counting, first_byte, machine, report, start
+from benchmarks.load import counting, first_byte, links, machine, report, start
 from benchmarks.load.alone import NotAloneError, alone, leave
 from benchmarks.load.build import NoCompilerError, build
 from benchmarks.load.measure import Bench, run_undisturbed
@@ -28,7 +28,7 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
         nargs="*",
         metavar="SUITE",
         help=f"of {', '.join(SUITES)}; all without. "
-        f"{first_byte.SUITE}, {start.SUITE} and {counting.SUITE} have flags of their own",
+        f"{first_byte.SUITE}, {start.SUITE}, {counting.SUITE} and {links.SUITE} have flags of their own",
     )
     parser.add_argument("--peers", help=f"comma-separated, of {', '.join(PEERS)}")
     parser.add_argument("--cells", default="", help="only cells whose name has this in it")
@@ -117,6 +117,8 @@ def main() -> int:
         return start.main(sys.argv[2:])
     if sys.argv[1:2] == [counting.SUITE]:
         return counting.main(sys.argv[2:])
+    if sys.argv[1:2] == [links.SUITE]:
+        return links.main(sys.argv[2:])
     asked = arguments()
     signal.signal(signal.SIGTERM, leave)
     try:

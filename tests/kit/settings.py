@@ -46,6 +46,7 @@ SPECIFIED: Final[dict[str, object]] = {
     "copy-tos": True,
     "fast-open": 7,
     "tfo-without-token": False,
+    "tcp-congestion": "bbr",
     "happy-eyeballs.race": False,
     "happy-eyeballs.first-family": socket.AF_INET6,
     "happy-eyeballs.delay": 0.5,

@@ -96,6 +96,7 @@ class ProxyConnector:
             alpn={"socks6": ALPN, "http": HTTP_ALPN}.get(url.spoken, ""),
             require_alpn=url.spoken == "socks6" and url.dialect == DRAFT_12,  # older servers know no ALPN
             fast_open=fast_open and before is None,
+            congestion=url.congestion,
             spares=url.spares,
             resolver=self._resolver,
             polling=self.polling,

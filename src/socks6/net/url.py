@@ -57,6 +57,7 @@ DIALECTS: Final[Mapping[str, Dialect]] = {"6": DRAFT_12, "212": GO_212}
 RESOLVE: Final = "resolve"  # another: who resolves names
 HERE: Final = "local"
 SPARE: Final = "spare"  # another
+CONGESTION: Final = "congestion"  # another
 UDP: Final = "udp"  # another
 UDP_PATHS: Final[Mapping[str, str]] = {  # and which transport alone has them
     "auto": "",
@@ -125,6 +126,12 @@ def _spares(text: str) -> str:
     return text
 
 
+def _algorithm(text: str) -> str:
+    if not re.fullmatch(r"[a-z0-9_-]{1,15}", text):  # TCP_CA_NAME_MAX
+        raise ValueError("write bbr, cubic, or another that Linux has")
+    return text
+
+
 def _switch(off: str, on: str) -> Callable[[str], bool]:
     word = _one_of(off, on)
     return lambda text: word(text) == on
@@ -153,6 +160,7 @@ PROXY_KEYS: Final[Keys] = {
     DIALECT: (DIALECT, _one_of(*DIALECTS)),
     RESOLVE: (RESOLVE, _one_of(HERE, "proxy")),
     SPARE: (SPARE, _spares),
+    CONGESTION: (CONGESTION, _algorithm),
     UDP: (UDP, _one_of(*UDP_PATHS, between=", ")),
 }
 CLIENT_KEYS: Final = frozenset((*TLS_KEYS, *QUIC_KEYS)) - {"client-ca"}
@@ -276,6 +284,7 @@ class ProxyUrl:
     quic: QuicParameters = QUIC_DEFAULTS
     dialect: Dialect = DRAFT_12  # what the proxy speaks, if it is not the draft's
     spare: str = ""  # how many TLS connections a client makes ahead of its requests, or auto; "" if not given
+    congestion: str = ""  # the congestion control of a client's TCP; "" for the system's
     udp: str = ""  # one of UDP_PATHS: how a client's associations are to travel; "" if not given
     resolve: str = ""  # who resolves names that a client connects to: local, proxy; "" if not given
 
@@ -310,7 +319,7 @@ class ProxyUrl:
             raise _error(text, "a listener's users stand elsewhere (--user, --users), not in its URL")
         if url.dialect != DRAFT_12:
             raise _error(text, "a listener's dialects stand elsewhere (--dialect212), not in its URL")
-        if url.options or url.udp or url.spare or url.resolve:
+        if url.options or url.udp or url.spare or url.congestion or url.resolve:
             raise _error(text, "a listener's URL has no options")
         return url
 
@@ -375,10 +384,11 @@ class ProxyUrl:
         userinfo += "" if self.username is None else "@"
         udp = f"{UDP}={self.udp}" if self.udp else ""
         spare = f"{SPARE}={self.spare}" if self.spare else ""
+        congestion = f"{CONGESTION}={self.congestion}" if self.congestion else ""
         resolve = f"{RESOLVE}={self.resolve}" if self.resolve else ""
         dialect = "" if self.dialect == DRAFT_12 else f"{DIALECT}={self.dialect.version}"
         tls, quic = _format(self.tls, TLS_KEYS), _format(self.quic, QUIC_KEYS)
-        parts = (format_options(self.options), tls, quic, spare, udp, resolve, dialect)
+        parts = (format_options(self.options), tls, quic, spare, congestion, udp, resolve, dialect)
         query = "&".join(filter(None, parts))
         query = f"?{query}" if query else ""
         if self.path:
@@ -427,7 +437,8 @@ def _parse(
         tls=tls,
         quic=quic,
         dialect=_dialect(text, more.get(DIALECT), protocol),
-        spare=_spare(text, more.get(SPARE), transport),
+        spare=_where(text, more, SPARE, transport, TLS, AUTO),
+        congestion=_where(text, more, CONGESTION, transport, "", TLS, AUTO),
         udp=_udp(text, more.get(UDP), transport),
         resolve=_resolve(text, more.get(RESOLVE), protocol),
     )
@@ -492,10 +503,12 @@ def _dialect(text: str, value: Value | None, protocol: str) -> Dialect:
     return DRAFT_12 if value is None else DIALECTS[str(value)]
 
 
-def _spare(text: str, value: Value | None, transport: str) -> str:
-    """Return how many connections are to be made ahead."""
-    if value is not None and transport not in {TLS, AUTO}:
-        raise _error(text, f"has {SPARE}={value}, which there is over TLS alone")
+def _where(text: str, more: Mapping[str, Value], key: str, transport: str, *transports: str) -> str:
+    """Return the value of a key that only some transports have; "" where it is not given."""
+    value = more.get(key)
+    if value is not None and transport not in transports:
+        where = "TCP and TLS" if "" in transports else "TLS"
+        raise _error(text, f"has {key}={value}, which there is over {where} alone")
     return str(value or "")
 
 

@@ -374,6 +374,7 @@ class Server:
             tls=self._tls_of(address),
             quic_backend=address.quic.backend or settings.quic_backend,
             fast_open=settings.fast_open,
+            congestion=settings.tcp_congestion,
             on_reload=self._worker.certificate_read,
         )
         if row.listen_for_connections is not None:

@@ -172,6 +172,12 @@ class Settings:
         "clients at a time that may send data within their SYN (TCP Fast Open), which may arrive twice; 0 for none",
         maximum=MAX_BACKLOG,
     )
+    tcp_congestion: str = setting(
+        "",
+        "the congestion control of TCP and TLS with clients, such as bbr, which downloads over lossy links want; Linux must have it (net.ipv4.tcp_available_congestion_control)",
+        default_text="the system's",
+        example='"bbr"',
+    )
     tfo_without_token: bool = setting(
         True,
         "whether to serve requests whose SYN brought first bytes of the application and that spend no token, so that the network may double them",

@@ -29,7 +29,7 @@ MANY_FLAGS = """
 --no-via-session --open --allow-private --max-connections 5 --max-connections-per-source 0 --max-connections-per-user 6 --handshake-timeout 1
 --lookup-timeout 2 --connect-timeout 3.5 --idle-timeout 0 --fin-timeout 5 --drain 6 --no-sessions --max-sessions 9
 --session-timeout 8 --dialect212 --quiet-failures --ignore-fragmented --optimistic --no-udp --copy-tos --fast-open 7
---tfo-without-token refuse --no-happy-eyeballs --first-family ipv6 --attempt-delay 0.5 --tls-cert /etc/proxy.pem --tls-key /etc/proxy.key
+--tfo-without-token refuse --tcp-congestion bbr --no-happy-eyeballs --first-family ipv6 --attempt-delay 0.5 --tls-cert /etc/proxy.pem --tls-key /etc/proxy.key
 --advertise 198.51.100.1 --advertise PROXY.example --bind-ports 20000-20999 --tls-client-ca /etc/ca.pem --tls-min-version 1.2 --quic-backend aioquic --udp-filtering address-dependent --udp-associations 4 --log-format json --log-file /var/log/socks6.log --log-destinations --loop asyncio -vv
 """
 UPSTREAM: Final = "socks6://alice:s3cret@proxy.example"

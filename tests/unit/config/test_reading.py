@@ -59,6 +59,7 @@ optimistic = true
 copy-tos = true
 fast-open = 7
 tfo-without-token = "refuse"
+tcp-congestion = "bbr"
 open = true
 dialect-212 = true
 quiet-failures = true

@@ -207,6 +207,8 @@ def test_only_loopback_and_unix_sockets_are_local(text: str, local: bool) -> Non
         ("socks6+tls://h?spare=5", "has spare=5: write auto, or a number up to 4"),
         ("socks6+tls://h?spare=many", "has spare=many: write auto"),
         ("socks6+quic://h?spare=1", "has spare=1, which there is over TLS alone"),
+        ("socks6+quic://h?congestion=bbr", "has congestion=bbr, which there is over TCP and TLS alone"),
+        ("socks6+tls://h?congestion=b%20r", "has congestion=b r: write bbr, cubic"),
         ("socks6://h?udp=dtls", "has udp=dtls, which there is beside tls alone"),
         ("socks6://h?udp=auto&udp=auto", "has the option 'udp' twice"),
         ("socks6://h#x", "has a #fragment"),
@@ -273,6 +275,15 @@ def test_a_url_says_how_many_connections_are_made_ahead(query: str, spares: int)
     url = ProxyUrl.parse(f"socks6+auto://h:8389{query}")
     assert url.spares == spares
     assert str(url) == f"socks6+auto://h:8389{query}"
+
+
+@pytest.mark.parametrize("scheme", ["socks6", "socks6+tls", "socks6+auto"])
+def test_a_url_says_which_congestion_control_tcp_has(scheme: str) -> None:
+    url = ProxyUrl.parse(f"{scheme}://h:8389?congestion=bbr")
+    assert url.congestion == "bbr"
+    assert str(url) == f"{scheme}://h:8389?congestion=bbr"
+    with pytest.raises(ConfigurationError, match="a listener's URL has no options"):
+        ProxyUrl.parse_listener("socks6+tls://h?congestion=bbr")
 
 
 def test_a_listener_takes_no_path_of_datagrams() -> None:

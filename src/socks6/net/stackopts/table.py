@@ -4,11 +4,14 @@ import contextlib
 import dataclasses
 import socket
 from collections.abc import Iterable
+from typing import Final
 
 from socks6.message.codes import Leg
 from socks6.message.options import StackOption
 from socks6.message.options.stack import UNKNOWN_FACTS, ConnectFacts, SocketAdapter
 from socks6.net.stackopts.adapter import ADAPTERS, ReadOnly
+
+TCP_CONGESTION: Final[int] = getattr(socket, "TCP_CONGESTION", -1)  # -1 is no option anywhere
 
 
 def adapter_of(option: StackOption) -> SocketAdapter | None:
@@ -82,3 +85,17 @@ def accept_fast_open(sock: socket.socket, waiting: int) -> None:
     """
     with contextlib.suppress(OSError):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_FASTOPEN, waiting)
+
+
+def set_congestion_control(sock: socket.socket, name: str) -> None:
+    """Have TCP use a congestion control of the system's; "" for its usual one. Raises OSError, whose words say which there are.
+
+    Connections that a listening socket accepts have it too.
+    """
+    if not name:
+        return
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, TCP_CONGESTION, name.encode())
+    except OSError as error:
+        words = f"no congestion control {name}: net.ipv4.tcp_allowed_congestion_control lists those that there are"
+        raise OSError(error.errno, words) from error

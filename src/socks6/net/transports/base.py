@@ -48,6 +48,7 @@ class ConnectParameters:
     alpn: str = ALPN  # what TLS offers; "" for nothing
     require_alpn: bool = True  # refuse a proxy that names no protocol (ALPN)
     fast_open: bool = False  # TCP Fast Open is wanted
+    congestion: str = ""  # TCP's congestion control; "" for the system's
     spares: int = MAX_SPARES  # the most connections to be made ahead of requests
     resolver: Resolver
     through: ReachFunction | None = (
@@ -82,6 +83,10 @@ class Connector(Protocol):
         Raises NotAnswered if nothing has come of them and the connection is lost, but a new one may do.
         """
         return answer
+
+    def loses_packets(self) -> bool:
+        """Return whether many packets were found to get lost since this was last asked, which holds up all streams."""
+        return False
 
     def keep_spares(self) -> None:
         """Connect ahead of requests from now on, where that saves time; until `abandon` or `aclose`."""
@@ -118,6 +123,7 @@ class ListenParameters:
     tls: TlsParameters = TLS_DEFAULTS
     quic_backend: str = ""
     fast_open: int = 0  # clients whose data may come within their SYN at the same time
+    congestion: str = ""  # TCP's congestion control; "" for the system's
     on_reload: ReloadCallback = lambda _path, _fault: None
 
 

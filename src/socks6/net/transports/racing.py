@@ -3,6 +3,9 @@
 QUIC has a head start. A network where TLS gets through and QUIC does not is remembered: there requests go over TLS at
 once, and from time to time QUIC is tried beside them. So only the first request on a network waits, for HEAD_START_SECONDS.
 Where a QUIC connection falls silent, what may be made twice goes over TLS, and so do all requests until QUIC answers again.
+
+On a network where QUIC loses packets TLS has the head start, for CONNECT: the losses of one stream slow down all others of
+its QUIC connection, and the system's TCP has the better congestion control (docs/decisions/0080).
 """
 
 import asyncio
@@ -28,6 +31,8 @@ HEAD_START_SECONDS: Final = 0.25  # RFC 8305 §5
 ATTEMPT_SECONDS: Final = 3.0  # for QUIC to connect, while TLS is tried beside it
 BLOCKED_SECONDS: Final = 300.0  # between two attempts by QUIC on a network that blocks it
 MAX_NETWORKS: Final = 16  # that are remembered
+LOSSY_SECONDS: Final = 600.0  # on a network where packets got lost: CONNECTs go over TLS
+PATIENCE_SECONDS: Final = 2.0  # for TLS there, before QUIC is tried as well: a lost SYN costs 1 s
 
 _log = logging.getLogger("socks6")
 
@@ -42,6 +47,7 @@ class RacingConnector(Connector):
         self._tls = tls
         self._proxy = proxy
         self._retry_at: dict[str, float] = {}  # by network that blocks QUIC
+        self._lossy_until: dict[str, float] = {}  # by network that loses packets
         self._learning: set[asyncio.Task[None]] = set()  # until each has ended, or `abandon`
 
     @override
@@ -55,6 +61,8 @@ class RacingConnector(Connector):
                 probe = self._try_quic(StreamRequest(Command.NOOP, repeatable=True))
                 self._learn(network, probe, was_blocked=True)
             return await self._tls.open(request)
+        if request.command == Command.CONNECT and await self._is_lossy():
+            return await self._open_tls_first(request)
         attempts = [quic := self._try_quic(request)]
         try:
             await asyncio.wait(attempts, timeout=HEAD_START_SECONDS)
@@ -78,6 +86,40 @@ class RacingConnector(Connector):
             for attempt in attempts:
                 attempt.cancel()
                 attempt.add_done_callback(_discard)
+
+    async def _open_tls_first(self, request: StreamRequest) -> ByteStream:
+        """Return a stream over TLS if that connects in time, else whichever is first."""
+        bare = request._replace(early_data=None)  # it may be carried out as soon as it arrives
+        attempts = [_attempt(self._tls.open(bare))]
+        try:
+            await asyncio.wait(attempts, timeout=PATIENCE_SECONDS)
+            if not _decides(attempts[0]):
+                self._lossy_until.pop(await self._network(), None)  # the next request does not wait for TLS
+                attempts.append(self._try_quic(bare))
+            first = await _first(*attempts)
+            stream = first.result()  # raises what went wrong
+            attempts.remove(first)
+            await send_first(stream, request.early_data)
+            return stream
+        finally:
+            for attempt in attempts:
+                attempt.cancel()
+                attempt.add_done_callback(_discard)
+
+    async def _is_lossy(self) -> bool:
+        """Return whether QUIC loses packets on the present network, or did a while ago."""
+        loses = self._quic.loses_packets()
+        if not (loses or self._lossy_until):
+            return False
+        network = await self._network()
+        if loses:
+            if self._lossy_until.pop(network, 0.0) < _now():
+                proxy = f"{self._proxy.host}:{self._proxy.port}"
+                _log.info("packets get lost, TLS for new connections for %d s proxy=%s", LOSSY_SECONDS, proxy)
+            while len(self._lossy_until) >= MAX_NETWORKS:
+                del self._lossy_until[next(iter(self._lossy_until))]
+            self._lossy_until[network] = _now() + LOSSY_SECONDS
+        return self._lossy_until.get(network, 0.0) >= _now()
 
     @override
     async def first_answer(self, stream: ByteStream, answer: Awaitable[AnswerT]) -> AnswerT:

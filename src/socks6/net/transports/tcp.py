@@ -23,7 +23,7 @@ from socks6.net.sockets import (
     bind_explained,
     stream_socket,
 )
-from socks6.net.stackopts.table import accept_fast_open, for_leg
+from socks6.net.stackopts.table import accept_fast_open, for_leg, set_congestion_control
 from socks6.net.stream import ByteStream, Endpoint, Listener
 from socks6.net.transports.base import (
     ConnectionListener,
@@ -49,7 +49,11 @@ def listen(parameters: ListenParameters) -> OpenListeners:
 
     async def open_listeners(_: SharedPorts) -> list[SocketListener]:
         return await listen_tcp(
-            parameters.host, parameters.port, fast_open=parameters.fast_open, scheme=parameters.scheme
+            parameters.host,
+            parameters.port,
+            fast_open=parameters.fast_open,
+            congestion=parameters.congestion,
+            scheme=parameters.scheme,
         )
 
     return open_listeners
@@ -80,17 +84,18 @@ async def reach_proxy(
         proxy.port,
         options=options,
         fast_open=fast_open,
+        congestion=proxy.congestion,
         resolver=proxy.resolver,
         poller=proxy.polling.poller,
     )
 
 
 async def listen_tcp(
-    host: str, port: int, *, fast_open: int = 0, scheme: str = "tcp"
+    host: str, port: int, *, fast_open: int = 0, congestion: str = "", scheme: str = "tcp"
 ) -> list[SocketListener]:
     """Listen on every address of `host`, "" being every address of this machine. Raises OSError.
 
-    With port 0 all get the same free port. `scheme` begins the listeners' URLs.
+    With port 0 all get the same free port. `scheme` begins the listeners' URLs; `congestion` is what `set_congestion_control` takes.
 
     With `fast_open`, clients may send data in their SYN (TCP Fast Open), so many at a time; the administrator
     has to allow it (net.ipv4.tcp_fastopen). Such data may come twice.
@@ -101,6 +106,7 @@ async def listen_tcp(
         with on_failure(sock.close):
             if fast_open:
                 accept_fast_open(sock, fast_open)
+            set_congestion_control(sock, congestion)
             sock.listen(BACKLOG)
             return SocketListener(sock, url=listener_url(scheme, sock))
 
@@ -147,6 +153,7 @@ async def connect_tcp(
     timeout: float | None = None,
     options: Iterable[StackOption] = (),
     fast_open: bytes | None = None,
+    congestion: str = "",
     resolver: Resolver | None = None,
     poller: "Poller | None" = None,
 ) -> SocketStream:
@@ -156,12 +163,12 @@ async def connect_tcp(
 
     `fast_open` is sent first, within the SYN if the system has the host's TCP Fast Open cookie. If not, it
     fetches one for the next time, also when there is nothing to send. Such data may arrive twice (§ TCP Fast
-    Open on the Client-Proxy Leg says when that is no harm).
+    Open on the Client-Proxy Leg says when that is no harm). `congestion` is what `set_congestion_control` takes.
     """
     resolver = resolver or Resolver()
     wanted = for_leg(options, Leg.CLIENT_PROXY) if options else ()
     begun = None
-    if not wanted and fast_open is None and timeout is None:
+    if not (wanted or congestion) and fast_open is None and timeout is None:
         stream, begun = await _connect_at_first(resolver, Endpoint(host, port), poller)
         if stream is not None:
             return stream
@@ -178,6 +185,8 @@ async def connect_tcp(
     finally:
         dialler.discard_begun()
     stream = SocketStream(sock)
+    with on_failure(stream.abort):
+        set_congestion_control(sock, congestion)
     if poller is not None:
         stream.poll_with(poller)
     if rest := memoryview(fast_open or b"")[dialler.syn_bytes(sock) :]:

@@ -578,7 +578,11 @@ def listen(parameters: ListenParameters) -> OpenListeners:
 
     async def open_listeners(_: SharedPorts) -> list[TlsListener]:
         beneath = await listen_tcp(
-            parameters.host, parameters.port, fast_open=parameters.fast_open, scheme=parameters.scheme
+            parameters.host,
+            parameters.port,
+            fast_open=parameters.fast_open,
+            congestion=parameters.congestion,
+            scheme=parameters.scheme,
         )
         return [TlsListener(listener, contexts) for listener in beneath]
 

@@ -21,6 +21,7 @@ from socks6.message.options import (
 )
 from socks6.message.options.stack import ConnectFacts
 from socks6.net.stackopts.table import (
+    TCP_CONGESTION,
     accept_fast_open,
     adapter_of,
     apply_options,
@@ -28,6 +29,7 @@ from socks6.net.stackopts.table import (
     for_leg,
     holds,
     merge_legs,
+    set_congestion_control,
     write,
 )
 
@@ -222,3 +224,16 @@ def test_a_listener_may_take_data_in_syns() -> None:
         accept_fast_open(sock, 5)
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_FASTOPEN) == 5
     accept_fast_open(sock, 5)  # closed: nothing happens
+
+
+@LINUX
+def test_a_listeners_congestion_control_is_that_of_its_connections() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        usual = listener.getsockopt(socket.IPPROTO_TCP, TCP_CONGESTION, 16)
+        set_congestion_control(listener, "")
+        assert listener.getsockopt(socket.IPPROTO_TCP, TCP_CONGESTION, 16) == usual
+        set_congestion_control(listener, "reno")  # which every Linux has
+        with socket.create_connection(listener.getsockname()), listener.accept()[0] as accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, TCP_CONGESTION, 16).rstrip(b"\0") == b"reno"
+        with pytest.raises(OSError, match="no congestion control nothing: "):
+            set_congestion_control(listener, "nothing")

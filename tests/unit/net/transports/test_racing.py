@@ -18,6 +18,7 @@ from tests.kit.streams import turns, until
 
 REQUEST = StreamRequest(Command.CONNECT)
 EARLY = StreamRequest(Command.CONNECT, early_data=b"request")
+ASSOCIATE = StreamRequest(Command.UDP_ASSOCIATE)
 
 
 class Attempts(Connector):
@@ -27,6 +28,12 @@ class Attempts(Connector):
         self.requests: list[StreamRequest] = []
         self.outcomes: list[asyncio.Future[ByteStream]] = []
         self.far_ends: list[ByteStream] = []
+        self.lossy = False  # when it is asked next
+
+    @override
+    def loses_packets(self) -> bool:
+        lossy, self.lossy = self.lossy, False
+        return lossy
 
     @override
     async def open(self, request: StreamRequest) -> ByteStream:
@@ -119,6 +126,79 @@ def test_where_tls_is_first_quic_is_awaited_in_the_background_and_used_next(run:
         await until(lambda: len(race.quic.outcomes) == 2)
         stream = race.quic.connects()
         assert await opening is stream
+
+    run(scene())
+
+
+def test_where_quic_loses_packets_tls_has_the_head_start_for_connects(
+    run: Run, race: Race, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(racing, "PATIENCE_SECONDS", 30.0)
+    caplog.set_level("INFO")
+
+    async def by_quic(request: StreamRequest) -> None:
+        before = len(race.quic.requests)
+        opening = race.open(request)
+        await until(lambda: len(race.quic.requests) > before)
+        stream = race.quic.connects()
+        assert await opening is stream
+
+    async def scene() -> None:
+        for race.quic.lossy in (True, True, False):
+            opening = race.open(EARLY)
+            await until(lambda: race.tls.outcomes and not race.tls.outcomes[-1].done())
+            stream = race.tls.connects()
+            assert await opening is stream
+            assert await race.tls.far_ends[-1].receive() == EARLY.early_data  # once
+        assert race.tls.requests == [REQUEST] * 3
+        assert not race.quic.requests
+        assert [record.message for record in caplog.records] == [
+            "packets get lost, TLS for new connections for 600 s proxy=127.0.0.1:9"
+        ]
+        await by_quic(ASSOCIATE)
+        race.network = "198.51.100.1"
+        await by_quic(REQUEST)
+        race.network = "192.0.2.1"
+        now = racing._now()
+        monkeypatch.setattr(racing, "_now", lambda: now + racing.LOSSY_SECONDS + 1)
+        await by_quic(REQUEST)
+
+    run(scene())
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_where_quic_loses_packets_and_tls_does_not_connect_it_is_quic_still(
+    run: Run, race: Race, monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    monkeypatch.setattr(racing, "PATIENCE_SECONDS", 30.0 if fails else 0.0)
+    race.quic.lossy = True
+
+    async def scene() -> None:
+        opening = race.open(EARLY)
+        await until(lambda: race.tls.outcomes)
+        if fails:
+            race.tls.fails()
+        await until(lambda: race.quic.outcomes)
+        stream = race.quic.connects()
+        assert await opening is stream
+        assert await race.quic.far_ends[-1].receive() == EARLY.early_data
+        opening = race.open()
+        await until(lambda: len(race.quic.outcomes) == 2)  # at once
+        race.quic.connects()
+        await opening
+
+    run(scene())
+
+
+def test_networks_that_lose_packets_are_not_remembered_without_end(run: Run, race: Race) -> None:
+    async def scene() -> None:
+        for number in range(MAX_NETWORKS + 2):
+            race.network, race.quic.lossy = f"192.0.2.{number}", True
+            opening = race.open()
+            await until(lambda: race.tls.outcomes and not race.tls.outcomes[-1].done())
+            race.tls.connects()
+            await opening
+        assert len(race.connector._lossy_until) == MAX_NETWORKS
 
     run(scene())
 

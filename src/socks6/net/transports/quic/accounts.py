@@ -76,6 +76,31 @@ class FrameQueue:
         self.size = 0
 
 
+LOST_PACKETS: Final = 3  # of the peer's
+JUDGED_PACKETS: Final = 5_000  # within which so many are many: 0.06 %
+
+
+class LossMeter:
+    """Judges by the numbers of the peer's packets whether many get lost on the way."""
+
+    def __init__(self) -> None:
+        self._before = (0, 0)
+
+    def is_lossy(self, arrived: int, sent: int) -> bool:
+        """Return whether many got lost since this was last judged, of those sent so far, of which so many arrived.
+
+        False while there are too few to judge by.
+        """
+        arrived_before, sent_before = self._before
+        judged = sent - sent_before
+        is_lossy = judged - (arrived - arrived_before) >= max(
+            LOST_PACKETS, judged * LOST_PACKETS / JUDGED_PACKETS
+        )
+        if is_lossy or judged >= JUDGED_PACKETS:
+            self._before = arrived, sent
+        return is_lossy
+
+
 class PeerStreamIds:
     """Recognises new streams of the peer by their ids: each begins once, but packets overtake each other."""
 

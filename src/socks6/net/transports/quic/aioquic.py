@@ -26,6 +26,7 @@ from aioquic.quic.packet import QuicFrameType, QuicProtocolVersion, encode_quic_
 from aioquic.quic.packet_builder import QuicDeliveryState, QuicPacketBuilder
 from aioquic.quic.recovery import QuicPacketSpace
 from aioquic.quic.stream import QuicStream
+from aioquic.tls import Epoch
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
@@ -35,6 +36,8 @@ from socks6.net.stream import SocketAddress
 from socks6.net.transports.quic.adapter import LibraryBackend, LibraryEngine
 from socks6.net.transports.quic.engine import (
     CID_BYTES,
+    CLIENT_CONNECTION_WINDOW_BYTES,
+    CLIENT_STREAM_WINDOW_BYTES,
     CONNECTION_WINDOW_BYTES,
     DATAGRAM_OVERHEAD,
     MAX_FRAME_BYTES,
@@ -93,6 +96,7 @@ class AioquicConnection(QuicConnection):
         self._local_max_streams_uni.value = self._local_max_streams_uni.sent = 0
         self._read: WeakKeyDictionary[QuicStream, int] = WeakKeyDictionary()
         self.released = False
+        self.arrived = 0  # packets since the handshake
 
     def tell_reset_token(self, token: bytes) -> None:
         self._host_cids[0].stateless_reset_token = token
@@ -100,8 +104,9 @@ class AioquicConnection(QuicConnection):
     def trust(self) -> None:
         """Give the peer windows, and allow it frames, as one that has been admitted."""
         self.guard.trust()
-        self._stream_window = STREAM_WINDOW_BYTES
-        self._credit.widen(CONNECTION_WINDOW_BYTES)
+        if not self._is_client:  # a client's are wide from the beginning
+            self._stream_window = STREAM_WINDOW_BYTES
+            self._credit.widen(CONNECTION_WINDOW_BYTES)
 
     @override
     def _connect(self, now: float) -> None:
@@ -127,6 +132,7 @@ class AioquicConnection(QuicConnection):
             return False, False
         if not self._remote_initial_source_connection_id:
             plain = self.guard.without_empty_ids(plain) or plain
+        self.arrived += context.epoch is Epoch.ONE_RTT
         result: tuple[bool, bool] = super()._payload_received(context, plain, crypto_frame_required)
         return result
 
@@ -224,6 +230,11 @@ class AioquicEngine(LibraryEngine[AioquicConnection]):
         return smoothed
 
     @property
+    def received(self) -> tuple[int, int]:
+        space = self._connection._spaces.get(Epoch.ONE_RTT)
+        return self._connection.arrived, 0 if space is None else space.largest_received_packet + 1
+
+    @property
     def largest_frame(self) -> int:
         allowed = self._connection._remote_max_datagram_frame_size or 0
         return max(0, min(allowed, PACKET_BYTES - DATAGRAM_OVERHEAD))
@@ -313,10 +324,11 @@ class AioquicBackend(LibraryBackend[QuicConfiguration, AioquicConnection, Aioqui
     def _size(self, configuration: QuicConfiguration) -> None:
         configuration.connection_id_length = CID_BYTES
         client = configuration.is_client
-        configuration.max_data = CONNECTION_WINDOW_BYTES if client else STRANGERS_WINDOW
-        configuration.max_stream_data = STREAM_WINDOW_BYTES if client else STRANGERS_WINDOW // 2
+        configuration.max_data = CLIENT_CONNECTION_WINDOW_BYTES if client else STRANGERS_WINDOW
+        configuration.max_stream_data = CLIENT_STREAM_WINDOW_BYTES if client else STRANGERS_WINDOW // 2
         configuration.max_datagram_frame_size = MAX_FRAME_BYTES
         configuration.max_datagram_size = PACKET_BYTES
+        configuration.congestion_control_algorithm = "cubic"  # 5 to 20 % more than reno: benchmarks `links`
         configuration.supported_versions = [QuicProtocolVersion.VERSION_1]
 
     @override

@@ -27,7 +27,13 @@ from socks6.net.stream import (
     same_error,
     wake,
 )
-from socks6.net.transports.quic.accounts import HALF_QUEUED_BYTES, Condition, FrameQueue, PeerStreamIds
+from socks6.net.transports.quic.accounts import (
+    HALF_QUEUED_BYTES,
+    Condition,
+    FrameQueue,
+    LossMeter,
+    PeerStreamIds,
+)
 from socks6.net.transports.quic.engine import (
     MAX_UNREAD_BYTES,
     CidIssued,
@@ -355,6 +361,7 @@ class QuicConnection:
         self._frames = FrameQueue(engine)
         self._frame_room = Condition()
         self._refusing = False
+        self._losses = LossMeter()
         self._unread = 0
         self._sink: FrameSink | None = None
         self._watchers = Condition()  # of streams that come, of the handshake
@@ -424,6 +431,10 @@ class QuicConnection:
     def patience(self) -> float:
         """How many seconds after something was sent some packet should have come, an acknowledgement at least."""
         return max(SILENT_SECONDS, SILENT_ROUND_TRIPS * self.engine.round_trip)
+
+    def loses_packets(self) -> bool:
+        """Return whether many of the peer's packets got lost since this was last asked; see `LossMeter`."""
+        return self._losses.is_lossy(*self.engine.received)
 
     @contextlib.contextmanager
     def watched(self, doubt: Callable[[], None]) -> Iterator[None]:

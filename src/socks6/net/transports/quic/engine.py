@@ -22,8 +22,10 @@ DATAGRAM_OVERHEAD: Final = 44  # of a packet with one DATAGRAM frame: a larger o
 PACKET_BYTES: Final = 1350  # bytes of a server's packets, as Chrome's; clients may find that more pass
 MAX_FRAME_BYTES: Final = 65_536  # of the peer's DATAGRAM frames
 MAX_STREAMS: Final = 2_000  # of the peer, at the same time
-STREAM_WINDOW_BYTES: Final = 1 << 21  # bytes of one stream that may be on their way to us
+STREAM_WINDOW_BYTES: Final = 1 << 21  # bytes of one stream that may be on their way to a server
 CONNECTION_WINDOW_BYTES: Final = 1 << 22
+CLIENT_STREAM_WINDOW_BYTES: Final = 1 << 22  # and to a client: 100 Mbit/s over a round trip of 0.3 s
+CLIENT_CONNECTION_WINDOW_BYTES: Final = 1 << 23
 MAX_UNREAD_BYTES: Final = 1 << 22  # unread bytes of a connection, beyond which no more are taken
 MAX_UNREAD_FOR_OTHERS_BYTES: Final = 3 * MAX_UNREAD_BYTES  # to get at other streams' bytes behind them
 ALERT: Final = 0x100  # QUIC's error codes for TLS's alerts begin here (RFC 9001 §4.8)
@@ -142,6 +144,10 @@ class QuicEngine(Protocol):
     @property
     def round_trip(self) -> float:
         """How many seconds a round trip takes, smoothed; 0 before anything is known."""
+
+    @property
+    def received(self) -> tuple[int, int]:
+        """How many packets have come since the handshake, and how many the peer has sent for that, as their numbers say."""
 
     @property
     def largest_frame(self) -> int:

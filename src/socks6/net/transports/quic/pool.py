@@ -119,6 +119,10 @@ class QuicConnectionPool(Connector):
         for connection in self._given_up():
             connection.abandon()
 
+    @override
+    def loses_packets(self) -> bool:
+        return any(pooled.connection.loses_packets() for pooled in self._pool)
+
     def _given_up(self) -> list[QuicConnection]:
         """Return the connections of this loop, and keep none."""
         pool, self._pool = self._pool, []

@@ -15,6 +15,8 @@ from socks6.net.stream import SocketAddress
 from socks6.net.transports.quic.adapter import LibraryBackend, LibraryEngine
 from socks6.net.transports.quic.engine import (
     CID_BYTES,
+    CLIENT_CONNECTION_WINDOW_BYTES,
+    CLIENT_STREAM_WINDOW_BYTES,
     CONNECTION_WINDOW_BYTES,
     DATAGRAM_OVERHEAD,
     MAX_FRAME_BYTES,
@@ -89,6 +91,10 @@ class Qh3Engine(LibraryEngine[Qh3Connection]):
     def round_trip(self) -> float:
         core = self._connection.native
         return (core.smoothed_rtt or 0.0) if core is not None else 0.0
+
+    @property
+    def received(self) -> tuple[int, int]:
+        return self._connection.received
 
     @property
     def largest_frame(self) -> int:
@@ -238,14 +244,16 @@ class Qh3Backend(LibraryBackend[QuicConfiguration, Qh3Connection, Qh3Engine]):
     @override
     def _size(self, configuration: QuicConfiguration) -> None:
         configuration.connection_id_length = CID_BYTES
-        configuration.max_data = CONNECTION_WINDOW_BYTES
-        configuration.max_stream_data = STREAM_WINDOW_BYTES
         configuration.max_datagram_frame_size = MAX_FRAME_BYTES
         configuration.active_connection_id_limit = 8
         configuration.supported_versions = [QuicProtocolVersion.VERSION_1]
         if configuration.is_client:
             configuration.signature_algorithms = list(SIGNATURES)
+            configuration.max_data = CLIENT_CONNECTION_WINDOW_BYTES
+            configuration.max_stream_data = CLIENT_STREAM_WINDOW_BYTES
         else:
+            configuration.max_data = CONNECTION_WINDOW_BYTES
+            configuration.max_stream_data = STREAM_WINDOW_BYTES
             configuration.max_datagram_size = PACKET_BYTES
 
     @override

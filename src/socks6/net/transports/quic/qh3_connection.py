@@ -353,6 +353,11 @@ class Qh3Connection(QuicConnection):
         return self._close_event
 
     @property
+    def received(self) -> tuple[int, int]:
+        """See `QuicEngine.received`."""
+        return self._opener.arrived, self._opener.numbered
+
+    @property
     def peers_largest_frame(self) -> int:
         """How long a DATAGRAM frame the peer takes, itself included; 0 for none."""
         return self._remote_max_datagram_frame_size or 0

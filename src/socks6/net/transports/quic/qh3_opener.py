@@ -76,6 +76,8 @@ class PacketOpener:
         self._other: _Keys | None = None  # of the phase before, or of the next one
         self._other_is_next = True
         self._expected = 0  # packets of short headers that have passed since one was opened
+        self.arrived = 0  # packets of short headers, up to the last that was opened
+        self.numbered = 0  # one more than the largest number of these
 
     def install(self, kind: int, suite: tls.CipherSuite, secret: bytes) -> None:
         """Take the secret of what comes in one kind of packets."""
@@ -158,6 +160,8 @@ class PacketOpener:
 
     def _opened(self, keys: _Keys, number: int) -> None:
         keys.largest = max(keys.largest, number)
+        self.arrived += self._expected + 1
+        self.numbered = keys.largest + 1
         self._expected = 0
 
 

@@ -6,7 +6,14 @@ from typing import Final, cast
 from hypothesis import given
 from hypothesis import strategies as st
 
-from socks6.net.transports.quic.accounts import MAX_QUEUED_BYTES, Condition, FrameQueue, PeerStreamIds
+from socks6.net.transports.quic.accounts import (
+    JUDGED_PACKETS,
+    MAX_QUEUED_BYTES,
+    Condition,
+    FrameQueue,
+    LossMeter,
+    PeerStreamIds,
+)
 from socks6.net.transports.quic.engine import QuicEngine
 from tests.kit.loops import Run
 
@@ -99,3 +106,15 @@ def test_each_stream_of_the_peer_begins_once_in_any_order(order: list[int], firs
     assert all(ids.begins(first + 4 * number) for number in order)
     assert not any(ids.begins(first + 4 * number) for number in order)
     assert not ids.begins((first + 1) % 4)
+
+
+def test_losses_are_judged_once_by_their_share() -> None:
+    losses = LossMeter()
+    assert not losses.is_lossy(300, 302)  # too few
+    assert losses.is_lossy(400, 403)
+    assert not losses.is_lossy(400, 403)  # nothing new
+    assert not losses.is_lossy(405, 403)  # some were late
+    assert not losses.is_lossy(10_400, 10_407)  # 4 of 10 000
+    assert losses.is_lossy(10_500, 10_510)
+    assert not losses.is_lossy(10_500 + JUDGED_PACKETS, 10_510 + JUDGED_PACKETS)
+    assert not losses.is_lossy(10_501 + JUDGED_PACKETS, 10_513 + JUDGED_PACKETS)  # 2, since 5 000 came whole

@@ -21,6 +21,8 @@ from socks6.net.transports.quic.engine import (
 from tests.kit.quic import BACKENDS
 from tests.kit.quic_link import CLIENT, SERVER, Link, identity, server_of, shaken
 
+SIZE = 200_000
+
 pytestmark = pytest.mark.parametrize("library", BACKENDS)
 
 
@@ -196,3 +198,19 @@ def test_the_peers_certificate_is_there_to_be_checked(library: str) -> None:
     assert certificate_of(link.client).startswith(b"\x30\x82")  # DER
     assert certificate_of(server_of(link)) == b""
     assert not server_of(link).issuers
+
+
+@pytest.mark.parametrize(("chosen", "least", "most"), [((), 0, 3), (range(30, 9999, 20), 3, 40)])
+def test_packets_that_do_not_arrive_are_missed(library: str, chosen: range, least: int, most: int) -> None:
+    """Also where only some of the packets are looked at."""
+    link = Link(library, library, chosen)
+    link.until(lambda: link.of("client", HandshakeDone))
+    link.client.trust()
+    link.client.open_stream()
+    link.client.send(0, b"x", ended=False)
+    link.until(lambda: link.seen("server"))
+    server_of(link).send(0, bytes(SIZE), ended=True)
+    link.until(lambda: link.seen("client") == bytes(SIZE))
+    arrived, sent = link.client.received
+    assert sent > 100
+    assert least <= sent - arrived <= most

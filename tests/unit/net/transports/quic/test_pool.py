@@ -91,6 +91,9 @@ def test_beyond_so_many_connections_requests_share_those_that_are_blocked(
                     assert way._pool[0].connection.blocked
                     assert await echoed(client, port)
                     assert len(way._pool) == 1
+                    assert not way.loses_packets()
+                    way._pool[0].connection._losses._before = (3, 0)  # as if 3 had come, and then none
+                    assert way.loses_packets()
                     stuck.abort()
 
     run(main())
