@@ -11,9 +11,10 @@ No rule stands here: decisions and records are the methods of `ClientConnection`
 `tests/property/test_plain_connects.py` holds both ways to the same answers and events.
 """
 
+import functools
 import socket
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from socks6.errors import OperationFailed, TlsFailed
@@ -40,6 +41,7 @@ from socks6.proxy.inbounds.base import PlainForm, PlainInbound, Tunnel
 from socks6.proxy.limits import holder_of
 from socks6.proxy.worker import ServerWorker
 from socks6.relay.datagrams.client_ports import ClientPort
+from socks6.relay.delivery import end_in_order
 from socks6.telemetry import Ending
 
 if sys.platform == "linux":
@@ -198,7 +200,7 @@ class _PlainConnect:
         """Judge, connect, answer, relay."""
         connection, shared = self._connection, self._shared
         if shared.outbound is None:
-            self._continue_in_task(self._connect_by_worker(request, form))
+            self._continue_in_task(self._connect_by_worker(request, form), self._relay_streams)
             return
         connection.begin(request)
         try:
@@ -270,6 +272,7 @@ class _PlainConnect:
         try:
             remote = await self._connection.connect(request)
         except OperationFailed as failure:
+            close_in_order(self._carrier.raw_socket)
             return await self._answered(None, unsent + form.failure(failure.code))
         with on_failure(remote.stream.abort):
             bound = remote.bound
@@ -300,19 +303,31 @@ class _PlainConnect:
             raise
         return await self._answered(self._tunnel(request, sock), unsent)
 
-    def _continue_in_task(self, handshake: Coroutine[Any, Any, Tunnel | None]) -> None:
+    def _continue_in_task(
+        self,
+        handshake: Coroutine[Any, Any, Tunnel | None],
+        take_over: Callable[[Tunnel], bool] | None = None,
+    ) -> None:
         self._carrier.on_readable = None
         self._carrier.poll_with(self._shared.poller)
-        close_in_order(self._carrier.raw_socket)
         group = self._shared.group
-        group.start(self._serve(handshake))
-        group.remove(self)
+        if take_over is None:
+            close_in_order(self._carrier.raw_socket)
+            group.start(self._serve(handshake, lambda _: False))
+        else:  # by callbacks, again, for which closing resets the client
+            group.start(self._serve(handshake, take_over))
+        if self._joined is None:
+            group.remove(self)
 
-    async def _serve(self, handshake: Coroutine[Any, Any, Tunnel | None]) -> None:
+    async def _serve(
+        self, handshake: Coroutine[Any, Any, Tunnel | None], take_over: Callable[[Tunnel], bool]
+    ) -> None:
+        taken = False
         try:
-            await self._shared.worker.serve(self._connection, handshake)
+            taken = await self._shared.worker.serve(self._connection, handshake, take_over=take_over)
         finally:
-            self._shared.limits.release(self._stream)
+            if not taken:
+                self._shared.limits.release(self._stream)
 
     # The relay, and the end.
 
@@ -326,6 +341,48 @@ class _PlainConnect:
         self._connection.relaying(joined)
         joined.start(first)
         return True
+
+    def _relay_streams(self, tunnel: Tunnel) -> bool:
+        """Join client and remote, whatever stream that is; False where that takes a task."""
+        shared, remote = self._shared, tunnel.remote
+        joined = shared.worker.relay.join_streams(
+            self._stream, remote, functools.partial(self._streams_over, remote)
+        )
+        if joined is None:
+            return False
+        self._joined = joined
+        shared.group.add(self)
+        self._connection.relaying(joined)
+        joined.start(tunnel.take_initial_data())
+        return True
+
+    def _streams_over(self, remote: ByteStream) -> None:
+        joined, group = self._joined, self._shared.group
+        assert joined is not None  # noqa: S101
+        if joined.ending is Ending.DONE and (
+            isinstance(remote, SocketStream)
+            or (isinstance(remote, TlsStream) and isinstance(remote.beneath, SocketStream))
+        ):
+            end_in_order(self._stream, remote)
+            self._stream.close()
+            remote.close()
+            self._release_streams(joined, remote)
+            return
+        group.start(self._close_streams(joined, remote))
+        group.remove(self)
+
+    async def _close_streams(self, joined: "PolledStreams", remote: ByteStream) -> None:
+        try:
+            await self._shared.worker.relay.close_both(joined, self._stream, remote)
+        except Exception as error:  # noqa: BLE001 - as in `ServerWorker.serve`
+            self._shared.worker.failed(self._connection, error)
+        finally:
+            self._release_streams(joined, remote)
+
+    def _release_streams(self, joined: "PolledStreams", remote: ByteStream) -> None:
+        remote.abort()
+        self._connection.relayed(self._shared.worker.relay.release(joined))
+        self._end()
 
     def _relay_over(self) -> None:
         joined, remote = self._joined, self._remote

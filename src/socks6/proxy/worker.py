@@ -236,16 +236,24 @@ class ServerWorker(ProxyContext):
             await self.serve(connection, tunnel())
 
     async def serve(
-        self, connection: ClientConnection, handshake: Coroutine[None, None, Tunnel | None]
-    ) -> None:
-        """Serve one client to the end, from where it stands. Raises nothing that a client can cause."""
+        self,
+        connection: ClientConnection,
+        handshake: Coroutine[None, None, Tunnel | None],
+        *,
+        take_over: Callable[[Tunnel], bool] = lambda _: False,
+    ) -> bool:
+        """Serve one client to the end, from where it stands. Raises nothing that a client can cause.
+
+        `take_over` is offered its tunnel; if that is taken, the rest is the taker's, and this returns True.
+        """
         stream = connection.stream
         connection.served_by_this_task()
+        taken = False
         try:
             tunnel = await handshake
             if tunnel is None:
                 await linger(stream, patient=connection.bytes_down > 0)
-            else:
+            elif not (taken := take_over(tunnel)):
                 initial_data = tunnel.take_initial_data()
                 connection.relayed(
                     await self.relay.relay(
@@ -259,7 +267,9 @@ class ServerWorker(ProxyContext):
         except Exception as error:  # noqa: BLE001 - the one place that keeps a fault of ours to its connection
             self.failed(connection, error)
         finally:
-            self.close(connection)
+            if not taken:
+                self.close(connection)
+        return taken
 
     async def handshake(self, connection: ClientConnection, initial_data: bytes = b"") -> Tunnel | None:
         """Carry out a connection's handshake by its inbound, `initial_data` being what was read already; see `Inbound.serve`."""

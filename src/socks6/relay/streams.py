@@ -93,11 +93,7 @@ class StreamRelay:
             running = joined.run(first)
             del first  # it may be long, and this frame lives as long as the relay
             await running
-            if joined.ending is Ending.DONE:
-                await _close(client)
-                await _close(remote)
-            elif joined.both_ended:
-                await self.deliver(joined, client, remote)
+            await self.close_both(joined, client, remote)
         finally:
             result = self.release(joined)
             client.abort()
@@ -126,6 +122,25 @@ class StreamRelay:
             self._idle.add(joined)
             joined.end_with(on_end)
         return joined
+
+    def join_streams(
+        self, client: ByteStream, remote: ByteStream, on_end: Callable[[], None]
+    ) -> "PolledStreams | None":
+        """Do as `join` for a remote that is a stream, and tuned: both are to be closed by `close_both`, then, or as that does."""
+        joined = self._polled(client, remote) if sys.platform == "linux" else None
+        if joined is not None:
+            reset_if_killed(remote)
+            self._idle.add(joined)
+            joined.end_with(on_end)
+        return joined
+
+    async def close_both(self, joined: JoinedStreams, client: ByteStream, remote: ByteStream) -> None:
+        """Close the streams of a relay that is over as `relay` does; `release` is called last."""
+        if joined.ending is Ending.DONE:
+            await _close(client)
+            await _close(remote)
+        elif joined.both_ended:
+            await self.deliver(joined, client, remote)
 
     async def deliver(self, joined: JoinedStreams, client: ByteStream, remote: ByteStream) -> None:
         """Close the streams of a relay that broke, once what was sent on them has arrived."""

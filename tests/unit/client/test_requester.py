@@ -30,10 +30,12 @@ from socks6.message.options import (
     IdempotenceRequest,
     SessionId,
     SessionInvalid,
+    SessionOk,
     SessionRequest,
     SessionTeardown,
 )
-from socks6.net.stream import ByteStream
+from socks6.message.replies import AuthenticationReply
+from socks6.net.stream import ByteStream, Endpoint
 from socks6.net.transports.base import NotAnswered
 from socks6.proxy.worker import ServerWorker
 from tests.kit.calls import Call, Calls
@@ -42,6 +44,7 @@ from tests.kit.loops import Run
 from tests.kit.memory import MemoryStream, memory_stream_pair
 from tests.kit.outbounds import Recorder, ScriptedOutbound
 from tests.kit.proxied import USERS, proxied, scripted
+from tests.kit.reading import receive_exactly
 from tests.kit.session_proxy import BASE, SessionProxy, fast_opening, in_sessions
 from tests.kit.streams import until
 
@@ -684,6 +687,71 @@ def test_what_follows_the_replies_stays_in_the_stream(run: Run) -> None:
         replies = bytes.fromhex("06 00 0000  06 00 0000 1267 00 01 c0000201")
         async with scripted(replies + b"hello") as client, await client.connect("a.example", 22) as stream:
             assert await stream.receive() == b"hello"
+
+    run(scene())
+
+
+PLAIN_REPLY = bytes.fromhex("06 00 0000 1267 00 01 c0000201")
+ANSWERS = {
+    "plain": (bytes.fromhex("06 00 0000") + PLAIN_REPLY, Endpoint("192.0.2.1", 0x1267)),
+    "an option": (
+        bytes.fromhex("06 00 0008 0004 0008 02 000000") + PLAIN_REPLY,
+        Endpoint("192.0.2.1", 0x1267),
+    ),
+    "IPv6": (
+        bytes.fromhex("06 00 0000  06 00 0000 0050 00 04 20010db8000000000000000000000001"),
+        Endpoint("2001:db8::1", 80),
+    ),
+    "a name": (bytes.fromhex("06 00 0000  06 00 0000 0050 00 03 03 612e62"), Endpoint("a.b", 80)),
+}
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_whatever_pieces_an_answer_comes_in_it_is_the_same(run: Run, answer: str) -> None:
+    replies, bound = ANSWERS[answer]
+
+    async def scene() -> None:
+        for cut in range(len(replies) + 1):
+            async with (
+                scripted(replies[:cut], replies[cut:] + b"hello") as client,
+                await client.connect("a.example", 22) as stream,
+            ):
+                assert stream.bound == bound
+                assert await stream.receive() == b"hello"
+
+    run(scene())
+
+
+@pytest.mark.parametrize("confirmed", [True, False])
+def test_within_a_session_no_byte_of_the_stream_is_taken_for_an_answer(run: Run, confirmed: bool) -> None:
+    """A proxy that passes over options about sessions answers with four bytes less."""
+    opened = AuthenticationReply(type=0, options=(SessionId(id=b"1234"),)).encode()
+    accepted = AuthenticationReply(type=0, options=(SessionOk(),) if confirmed else ()).encode()
+    answers = [opened + PLAIN_REPLY, accepted + PLAIN_REPLY + b"hello"]
+
+    async def dial() -> ByteStream:
+        ours, theirs = memory_stream_pair()
+        await theirs.send(answers.pop(0))
+        await theirs.send_eof()
+        return ours
+
+    async def scene() -> None:
+        client = Client("socks6://memory", dial=dial, session=True, timeout=5.0)
+        await visit(client)
+        stream = await client.connect("example.com", 80)
+        assert await receive_exactly(stream, 5) == b"hello"
+        assert session_of(client).is_open is confirmed
+        stream.abort()
+
+    run(scene())
+
+
+@pytest.mark.parametrize("size", range(16))
+def test_an_answer_that_breaks_off_is_told(run: Run, size: int) -> None:
+    async def scene() -> None:
+        async with scripted(ANSWERS["plain"][0][:size]) as client:
+            with pytest.raises((ProxyUnreachable, VersionMismatch)):
+                await client.connect("a.example", 22)
 
     run(scene())
 

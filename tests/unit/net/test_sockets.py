@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import resource
 import socket
 import sys
@@ -10,11 +11,24 @@ from collections.abc import Iterator
 
 import pytest
 
-from socks6.net.sockets import SocketListener, SocketStream, connect_socket, endpoint, probe_when_idle
+from socks6.net.sockets import (
+    CONNECTED,
+    CONNECTING,
+    SocketListener,
+    SocketStream,
+    connect_socket,
+    endpoint,
+    probe_when_idle,
+    stream_socket,
+)
 from socks6.net.stream import NO_ENDPOINT, Endpoint
 from tests.kit.footprint import Footprint
 from tests.kit.loops import Run
+from tests.kit.origins import silent_place
 from tests.kit.streams import closing, turns
+
+if sys.platform == "linux":
+    from socks6.net.poller import Poller
 
 
 def listening() -> socket.socket:
@@ -162,6 +176,54 @@ def test_a_dial_waits_no_longer_than_its_deadline(run: Run) -> None:
                 deadline = asyncio.get_running_loop().time() + 0.02
                 with pytest.raises(TimeoutError):
                     await connect_socket(socket.AF_INET, full.getsockname(), deadline=deadline)
+
+    run(play())
+
+
+@pytest.mark.parametrize("polled", [False, True])
+def test_a_stream_connects_in_the_time_that_it_has_or_goes_on_connecting(run: Run, polled: bool) -> None:
+    async def play() -> None:
+        poller = Poller()
+
+        def stream_to_connect() -> SocketStream:
+            stream = SocketStream(stream_socket(socket.AF_INET, socket.IPPROTO_TCP))
+            if polled:
+                stream.poll_with(poller)
+            return stream
+
+        with socket.socket() as full:  # a listener whose backlog is full answers no more SYNs
+            full.bind(("127.0.0.1", 0))
+            full.listen(0)
+            address = full.getsockname()
+            at_once, late, in_time = (stream_to_connect() for _ in range(3))
+            assert await at_once.connect(address, 5.0) in CONNECTED
+            assert await late.connect(address, 0.01) in CONNECTING
+            full.accept()[0].close()
+            assert await in_time.connect(address, 5.0) in CONNECTED  # the kernel tries again after a second
+            refused = stream_to_connect()
+            closed = listening()
+            place = closed.getsockname()
+            closed.close()
+            assert await refused.connect(place, 5.0) == errno.ECONNREFUSED
+            for stream in (at_once, late, in_time, refused):
+                stream.abort()
+        poller.close()
+
+    run(play())
+
+
+def test_a_stream_that_is_aborted_while_it_connects_says_so(run: Run) -> None:
+    async def play() -> None:
+        poller = Poller()
+        with silent_place() as place:
+            stream = SocketStream(stream_socket(socket.AF_INET, socket.IPPROTO_TCP))
+            stream.poll_with(poller)
+            async with asyncio.TaskGroup() as group:
+                connecting = group.create_task(stream.connect((place.host, place.port), 5.0))
+                await turns()
+                stream.abort()
+            assert connecting.result() == errno.EBADF
+        poller.close()
 
     run(play())
 

@@ -436,15 +436,30 @@ class TlsStream(PushbackStream):
         if self._closed:
             return
         with contextlib.suppress(OSError):  # gone already
-            if self._make is not None:
-                raise OSError(errno.ENOTCONN, "there was no handshake")
-            if not self._ended:
-                self.end_nowait()
-            if self.flush_nowait():
+            if self._end_for_good():
                 await self.beneath.send_eof()
             self.discard_received()
         self._closed = True
         await self.beneath.aclose()
+
+    def close(self) -> None:
+        """Close as `aclose` does, without a wait. Over a socket alone."""
+        assert isinstance(self.beneath, SocketStream)  # noqa: S101
+        if self._closed:
+            return
+        with contextlib.suppress(OSError):  # gone already
+            self._end_for_good()
+            self.discard_received()
+        self._closed = True
+        self.beneath.close()
+
+    def _end_for_good(self) -> bool:
+        """Announce our end, as far as the stream beneath takes it; return whether it did. Raises OSError."""
+        if self._make is not None:
+            raise OSError(errno.ENOTCONN, "there was no handshake")
+        if not self._ended:
+            self.end_nowait()
+        return self.flush_nowait()
 
     def discard_received(self) -> None:
         """Drop what has come: a socket closed with bytes unread resets the connection."""

@@ -1,5 +1,7 @@
 """TCP streams and listeners."""
 
+import asyncio
+import contextlib
 import errno
 import os
 import socket
@@ -9,12 +11,15 @@ from contextlib import asynccontextmanager
 import pytest
 from typing_extensions import override
 
-from socks6.net.resolve import ResolvedAddress
+from socks6.net.resolve import FOR_ONE_NAME, ResolvedAddress, Resolver
 from socks6.net.sockets import SocketListener
 from socks6.net.stream import ByteStream, Endpoint, Protection, SocketAddress
+from socks6.net.transports import tcp
 from socks6.net.transports.tcp import connect_tcp, listen_at_each, listen_tcp
+from tests.kit.footprint import Footprint
 from tests.kit.loops import Run
-from tests.kit.streams import StreamConformance, accept, closing
+from tests.kit.origins import silent_place
+from tests.kit.streams import StreamConformance, accept, closing, turns
 
 
 @asynccontextmanager
@@ -223,6 +228,81 @@ def test_an_unanswered_dial_times_out(run: Run) -> None:
             full.listen(0)
             with socket.create_connection(full.getsockname()), pytest.raises(TimeoutError):
                 await connect_tcp(*full.getsockname(), timeout=0.05)
+
+    run(play())
+
+
+LOOPBACK_ADDRESSES = [ResolvedAddress(socket.AF_INET, (f"127.0.0.{last}", 0)) for last in (1, 2)]
+
+
+@asynccontextmanager
+async def second_of_two() -> AsyncIterator[tuple[socket.socket, int, Resolver]]:
+    """Give a socket at the first of a known name's two addresses, the port, and the resolver; something listens at the second."""
+    resolver = Resolver(lifetimes=FOR_ONE_NAME, lookup=lambda *_: LOOPBACK_ADDRESSES)
+    await resolver.resolve("two.example", 0)
+    with socket.socket() as first:
+        first.bind(("127.0.0.1", 0))
+        (listener,) = await listen_tcp("127.0.0.2", first.getsockname()[1])
+        yield first, listener.local.port, resolver
+        await listener.aclose()
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_where_the_first_address_does_not_answer_the_others_are_tried(run: Run, silent: bool) -> None:
+    async def play() -> None:
+        async with second_of_two() as (first, port, resolver):
+            with contextlib.ExitStack() as held:
+                if silent:
+                    first.listen(0)  # whose backlog is full then
+                    held.enter_context(socket.create_connection(first.getsockname()))
+                before = Footprint.of().descriptors
+                stream = await connect_tcp("two.example", port, resolver=resolver)
+                assert stream.remote == Endpoint("127.0.0.2", port)
+                stream.abort()
+                assert Footprint.of().descriptors <= before
+
+    run(play())
+
+
+def test_an_address_that_takes_its_time_is_not_connected_to_twice(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tcp, "ATTEMPT_DELAY", 0.01)
+
+    async def play() -> None:
+        with socket.socket() as full:
+            full.bind(("127.0.0.1", 0))
+            full.listen(0)
+            with socket.create_connection(full.getsockname()):
+                async with asyncio.TaskGroup() as group:
+                    connecting = group.create_task(connect_tcp(*full.getsockname()))
+                    await asyncio.sleep(0.05)
+                    full.accept()[0].close()
+                    stream = await connecting  # the kernel tries again after a second
+                peer, address = full.accept()
+                peer.close()
+                assert stream.local == Endpoint(*address)
+                full.setblocking(False)
+                with pytest.raises(BlockingIOError):
+                    full.accept()
+                stream.abort()
+
+    run(play())
+
+
+def test_a_dial_that_is_cancelled_leaves_no_socket(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tcp, "ATTEMPT_DELAY", 0.01)
+
+    async def play() -> None:
+        with silent_place() as place:
+            before = Footprint.of().descriptors
+            for seconds in (0.0, 0.03):  # before, and after, it is left to a race
+                connecting = asyncio.ensure_future(connect_tcp(place.host, place.port))
+                await asyncio.sleep(seconds)
+                await turns()
+                connecting.cancel()
+                await asyncio.wait([connecting])
+                assert Footprint.of().descriptors <= before
 
     run(play())
 

@@ -483,6 +483,21 @@ def test_an_end_that_tls_did_not_announce_is_an_error(run: Run) -> None:
     run(play())
 
 
+def test_a_stream_is_closed_in_order_without_a_wait(run: Run) -> None:
+    async def play() -> None:
+        with certificate() as files:
+            async with joined(files) as (client, server):
+                await client.send(b"last")
+                await server.send(b"not read")
+                client.close()
+                client.close()
+                assert await receive_all(server) == b"last"
+                with pytest.raises(OSError, match="the stream was closed"):
+                    client.receive_nowait(1)
+
+    run(play())
+
+
 def test_bytes_changed_on_their_way_are_an_error(run: Run) -> None:
     async def play() -> None:
         with certificate() as files:
