@@ -274,7 +274,7 @@ def pieces_of(whole: bytes, cuts: list[int]) -> list[bytes]:
 
 
 @pytest.mark.parametrize("loop", LOOP_FACTORIES)
-@examples(60)
+@examples(40)
 @given(
     case=st.sampled_from(CASES),
     cuts=st.lists(st.one_of(st.just(3), st.integers(1, 64)), max_size=4),
