@@ -21,6 +21,7 @@ from socks6.cli import FAILED, describe
 from socks6.cli.common import run_loop
 from socks6.cli.ping import milliseconds
 from socks6.client.client import Client
+from socks6.client.older_requester import COMMANDS
 from socks6.config.upstream import find_upstream
 from socks6.dataclass import dataclass
 from socks6.distribution import NAME, VERSION, install_hint
@@ -34,6 +35,8 @@ from socks6.errors import (
     Socks6Error,
     VersionMismatch,
 )
+from socks6.message.codes import Command
+from socks6.message.first_bytes import SPOKEN
 from socks6.net.datagrams.segments import SOL_UDP, UDP_SEGMENT
 from socks6.net.encryption.certificates import format_pin, pin_of
 from socks6.net.encryption.contexts import TlsParameters
@@ -245,9 +248,9 @@ async def _examine_way(url: ProxyUrl, seconds: float) -> AsyncGenerator[Finding,
     async with client:
         yield await _request(client)
         yield await _round_trips(client)
-        if not url.path:
+        if not url.path and Command.UDP_ASSOCIATE in COMMANDS.get(url.spoken, Command):
             yield await _datagrams(client)
-    if url.transport in {TLS, AUTO} and _is_there("qh3"):
+    if url.transport in {TLS, AUTO} and client.speaks_socks6 and _is_there("qh3"):
         yield await _quic(url, seconds)
 
 
@@ -330,13 +333,20 @@ async def _certificate(url: ProxyUrl, seconds: float) -> Finding:
         return Finding(check="TLS", verdict=Verdict.FAILED, words=str(error))
     except OSError as error:
         words = error.strerror or str(error) or f"no answer within {seconds:g} s"
-        advice = "is that the port of a listener with TLS (socks6+tls://), of SOCKS 6?"
+        advice = f"is that the port of a listener with TLS ({url.scheme}://), of {SPOKEN[url.spoken]}?"
         return Finding(check="TLS", verdict=Verdict.FAILED, words=words, advice=advice)
     return Finding(check="TLS", words=words)
 
 
 async def _handshake(url: ProxyUrl, tls: TlsParameters, seconds: float) -> str:
-    parameters = ConnectParameters(host=url.host, port=url.port, tls=tls, resolver=Resolver())
+    parameters = ConnectParameters(
+        host=url.host,
+        port=url.port,
+        tls=tls,
+        alpn=url.alpn,
+        require_alpn=url.spoken == "socks6",
+        resolver=Resolver(),
+    )
     async with asyncio.timeout(seconds):
         stream = await TlsConnector(parameters).connect()
     try:
@@ -365,13 +375,16 @@ ADVICE: Final[tuple[tuple[type[Exception], str], ...]] = (
 
 async def _request(client: Client) -> Finding:
     """Make one request that asks for nothing."""
+    spoken = SPOKEN[client.url.spoken]
     try:
         seconds = await client.noop()
     except (Socks6Error, OSError) as error:
         advice = next((words for kind, words in ADVICE if isinstance(error, kind)), "")
-        return Finding(check="SOCKS 6", verdict=Verdict.FAILED, words=describe(error), advice=advice)
+        if not client.speaks_socks6 and isinstance(error, AuthenticationFailed | ProxyUnreachable):
+            advice = "USER:PASSWORD@ in the URL" if isinstance(error, AuthenticationFailed) else ""
+        return Finding(check=spoken, verdict=Verdict.FAILED, words=describe(error), advice=advice)
     who = f" as user {client.url.username}" if client.url.username is not None else ""
-    return Finding(check="SOCKS 6", words=f"answers{who}, the first time in {milliseconds(seconds)} ms")
+    return Finding(check=spoken, words=f"answers{who}, the first time in {milliseconds(seconds)} ms")
 
 
 async def _round_trips(client: Client) -> Finding:
@@ -396,7 +409,7 @@ async def _datagrams(client: Client) -> Finding:
     except OperationFailed as failure:
         words, advice = (
             f"the server has none: {failure.reason}",
-            "udp.enabled in its settings, if they are wanted",
+            "udp.enabled in its settings, if they are wanted" if client.speaks_socks6 else "",
         )
         return Finding(check="UDP", verdict=Verdict.WARNING, words=words, advice=advice)
     except (Socks6Error, OSError) as error:

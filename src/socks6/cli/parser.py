@@ -167,7 +167,7 @@ def _add_upstream_flags(parser: argparse.ArgumentParser) -> None:
         "--via",
         metavar="URL",
         action=_Once,
-        help="go out through this SOCKS 6 proxy; if it has a password, SOCKS6_PROXY or --via-file is a better"
+        help="go out through this proxy; if it has a password, SOCKS6_PROXY or --via-file is a better"
         " place than the command line, which every user of this machine can read",
     )
     group.add_argument("--via-file", metavar="FILE", action=_Once, help="read that URL from a file")
@@ -416,8 +416,8 @@ reads its files again: users and policy are new for new requests, and no connect
     "client": CliCommand(
         module="serve",
         add_flags=_client,
-        summary="carry SOCKS 4, 5 and HTTP clients to a SOCKS 6 proxy",
-        description="Serve SOCKS 4, 4a, 5, 6 and HTTP clients, and carry them through a SOCKS 6 proxy.",
+        summary="carry SOCKS 4, 5, 6 and HTTP clients to a proxy",
+        description="Serve SOCKS 4, 4a, 5, 6 and HTTP clients, and carry them through a proxy: of SOCKS 6, or of an older protocol.",
         examples="""\
 examples:
   socks6 client --via socks6://proxy.example
@@ -432,7 +432,7 @@ Then, for instance: curl --socks5-hostname 127.0.0.1:1080 https://example.com/
         module="ping",
         add_flags=_ping,
         summary="see whether a proxy answers",
-        description="Ask a SOCKS 6 proxy for nothing (NOOP), again and again, and show how long that takes.",
+        description="Ask a proxy for nothing (NOOP), again and again, and show how long that takes.",
         examples="""\
 examples:
   socks6 ping socks6://proxy.example -c 4
@@ -478,7 +478,7 @@ reached.
         module="connect",
         add_flags=_connect,
         summary="join standard input and output to a host",
-        description="Connect standard input and output to a host, through a SOCKS 6 proxy.",
+        description="Connect standard input and output to a host, through a proxy.",
         examples="""\
 examples:
   ssh -o ProxyCommand='socks6 connect --via socks6://proxy.example %h %p' host.example
@@ -489,7 +489,7 @@ examples:
         module="forward",
         add_flags=_forward,
         summary="forward a local port to a host behind a proxy, like ssh -L",
-        description="Local port forwarding, like ssh -L: listen on this machine, and carry each connection, or each peer's datagrams, to one host behind a SOCKS 6 proxy.",
+        description="Local port forwarding, like ssh -L: listen on this machine, and carry each connection, or each peer's datagrams, to one host behind a proxy.",
         examples="""\
 examples:
   socks6 forward --via socks6://proxy.example 5432 db.internal:5432
@@ -504,7 +504,7 @@ standard error. SIGTERM or SIGINT ends it.
         module="bind",
         add_flags=_bind,
         summary="forward a port of a proxy to a local service, like ssh -R",
-        description="Remote port forwarding, like ssh -R: let a SOCKS 6 proxy listen, and carry its peers to a service that this machine reaches.",
+        description="Remote port forwarding, like ssh -R: let a proxy listen, and carry its peers to a service that this machine reaches.",
         examples="""\
 examples:
   socks6 bind --via socks6://proxy.example localhost:8080

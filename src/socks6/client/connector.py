@@ -20,7 +20,7 @@ from socks6.errors import (
 from socks6.message.codes import Leg
 from socks6.message.dialect import DRAFT_12
 from socks6.message.first_bytes import SPOKEN
-from socks6.net.encryption.contexts import ALPN, TLS_DEFAULTS
+from socks6.net.encryption.contexts import TLS_DEFAULTS
 from socks6.net.resolve import FOR_ONE_NAME, Resolver
 from socks6.net.silent_peers import SilentPeers
 from socks6.net.stackopts.table import apply_options
@@ -48,7 +48,6 @@ UNTRUSTED: Final = (
 FALLBACK: Final = "; socks6+auto:// falls back to TLS"
 NO_QUIC_ERRNOS: Final = frozenset((errno.ECONNREFUSED, errno.EPROTONOSUPPORT))
 SECURED_ENDED: Final = "does it speak {} there?"
-HTTP_ALPN: Final = "http/1.1"
 
 
 class PreviousHop(Protocol):
@@ -93,7 +92,7 @@ class ProxyConnector:
             path=url.path,
             tls=url.tls,
             quic_backend=url.quic.backend,
-            alpn={"socks6": ALPN, "http": HTTP_ALPN}.get(url.spoken, ""),
+            alpn=url.alpn,
             require_alpn=url.spoken == "socks6" and url.dialect == DRAFT_12,  # older servers know no ALPN
             fast_open=fast_open and before is None,
             congestion=url.congestion,

@@ -44,10 +44,10 @@ def _build_upstreams(config: ServerConfig) -> Outbound:
     from socks6.client.outbound import Socks6Outbound  # noqa: PLC0415
 
     def client_of(url: ProxyUrl, connect_timeout: float | None = None) -> Client:
+        if not url.spare and config.via_spare != "auto":
+            url = dataclasses.replace(url, spare=config.via_spare)
         return Client(
-            url
-            if url.spare or config.via_spare == "auto"
-            else dataclasses.replace(url, spare=config.via_spare),
+            (*config.via_through, url),
             timeout=config.connect_timeout or DEFAULT_TIMEOUT,
             connect_timeout=connect_timeout,
             fast_open=config.via_fast_open,
@@ -115,6 +115,13 @@ def _upstream_faults(config: ServerConfig) -> Iterator[Fault]:
             )
         if via in config.upstreams[:index]:
             yield Fault(key=key, what=f"{via} is named twice")
+    if config.via_through and not config.upstreams:
+        yield Fault(key=("via-through",), what="there is no proxy to be reached through it: name one by via")
+    if config.via_through or any(url.spoken != "socks6" for url in config.upstreams):
+        try:
+            build_outbound(config)
+        except ConfigurationError as error:  # what they speak has no sessions, or needs the first place
+            yield Fault(key=key, what=str(error))
     if len(config.upstreams) > 1 and config.via_order == "least-latency" and not config.via_check:
         yield Fault(key=("via-order",), what="least-latency needs the checks that --no-via-check turns off")
 

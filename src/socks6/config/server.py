@@ -78,8 +78,9 @@ class ServerConfig:
     )
     via: tuple[ProxyUrl, ...] = setting(
         (),
-        "go out through this SOCKS 6 proxy; if it has a password, SOCKS6_PROXY or --via-file is a better place than the"
-        " command line, which every user of this machine can read; repeatable: see --via-order",
+        "go out through this proxy, which speaks SOCKS 6, or what its URL says: socks5://, socks4a://, socks4://, http://, https://; if"
+        " it has a password, SOCKS6_PROXY or --via-file is a better place than the command line, which every user of this"
+        " machine can read; repeatable: see --via-order",
         unit="URL",
         many=True,
         environment=UPSTREAM_VARIABLE,
@@ -94,6 +95,14 @@ class ServerConfig:
         parse=read_urls_file,
         example='"upstream.url"',
         common=True,
+    )
+    via_through: tuple[ProxyUrl, ...] = setting(
+        (),
+        "reach those proxies through this one; repeatable: each is reached through the one before it",
+        unit="URL",
+        many=True,
+        parse=parse_upstream,
+        example='"socks5://first.example:1080"',
     )
     via_order: str = setting(
         "failover",

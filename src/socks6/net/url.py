@@ -21,7 +21,7 @@ from socks6.message.dialect import DRAFT_12, GO_212, Dialect
 from socks6.message.options import StackOption, Tos
 from socks6.message.options.stack import DSCP, STACK_OPTIONS, SWITCH
 from socks6.net.encryption.certificates import format_pin, parse_pin
-from socks6.net.encryption.contexts import MINIMUM_VERSIONS, TLS_DEFAULTS, TlsParameters
+from socks6.net.encryption.contexts import ALPN, MINIMUM_VERSIONS, TLS_DEFAULTS, TlsParameters
 from socks6.net.transports.base import MAX_SPARES, Transport
 from socks6.net.transports.quic.libraries import LIBRARIES
 from socks6.net.transports.registry import AUTO, QUIC, TLS, TRANSPORTS
@@ -50,6 +50,7 @@ PROTOCOLS: Final[Mapping[str, ProxyProtocol]] = {
     "https": ProxyProtocol(443, "http", listens=False, transport=TLS),
     "direct": ProxyProtocol(0, DIRECT, listens=False, transport=""),  # no proxy at all
 }
+ALPNS: Final = {"socks6": ALPN, "http": "http/1.1"}  # by what a proxy speaks
 TRANSPORT_PORT: Final = 8389  # of a protocol over another transport than TCP
 
 DIALECT: Final = "dialect"  # a key of the query
@@ -338,6 +339,11 @@ class ProxyUrl:
     def spoken(self) -> str:
         """What a proxy there speaks: socks6, socks5, socks4, http."""
         return PROTOCOLS[self.protocol].spoken
+
+    @property
+    def alpn(self) -> str:
+        """What a client offers over TLS (ALPN); "" for nothing."""
+        return ALPNS.get(self.spoken, "")
 
     @property
     def resolves_here(self) -> bool:

@@ -162,7 +162,7 @@ def test_warnings_of_both_kinds_are_told(tmp_path: Path) -> None:
         (["--users", "/nowhere"], {}, "^--users: /nowhere: No such file"),
         (["--config", "/nowhere"], {}, "^/nowhere: No such file"),
         ([], {"SOCKS6_USERS": "alice"}, "^SOCKS6_USERS: not of the form"),
-        ([], {"SOCKS6_PROXY": "http://x"}, "^SOCKS6_PROXY: "),
+        ([], {"SOCKS6_PROXY": "mixed://x"}, "^SOCKS6_PROXY: "),
     ],
 )
 def test_what_is_wrong_is_told_by_where_it_was(

@@ -61,6 +61,34 @@ def test_several_upstreams_that_make_no_sense() -> None:
     assert "needs the checks" in why
 
 
+def test_upstreams_of_other_protocols_and_through_others() -> None:
+    config = ServerConfig(
+        via=(ProxyUrl.parse("http://proxy.example"),), via_through=(UPSTREAM,), via_spare="0"
+    )
+    outbound = build_outbound(config)
+    assert isinstance(outbound, Socks6Outbound)
+    assert [hop.scheme for hop in outbound.client.hops] == ["socks6", "http"]
+    assert faults_of(config) == []
+
+
+@pytest.mark.parametrize(
+    ("config", "key", "why"),
+    [
+        (ServerConfig(via_through=(UPSTREAM,)), "via-through", "no proxy to be reached"),
+        (ServerConfig(via=(ProxyUrl.parse("socks5://h"),), via_session=True), "via", "of SOCKS 6"),
+        (
+            ServerConfig(via_file=(ProxyUrl.parse("socks6+quic://h"),), via_through=(UPSTREAM,)),
+            "via-file",
+            "name it first",
+        ),
+    ],
+)
+def test_upstreams_that_cannot_be(config: ServerConfig, key: str, why: str) -> None:
+    ((found, what),) = faults_of(config)
+    assert found == (key,)
+    assert why in what
+
+
 @pytest.mark.parametrize("name", ["via", "via_file"])
 @pytest.mark.parametrize(
     ("listen", "via"),
