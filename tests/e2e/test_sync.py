@@ -28,7 +28,7 @@ from tests.kit.udp_hosts import udp_echo
 pytestmark = pytest.mark.e2e
 
 TRANSPORTS: Final = ("", "+tls", "+quic")
-CONNECTS: Final = 200  # `make deep` makes a thousand
+CONNECTS: Final = 100  # `make deep` makes a thousand
 THREADS: Final = 50
 
 
@@ -150,7 +150,7 @@ def test_within_a_running_loop(urls: dict[str, str]) -> None:
 def program(text: str, *arguments: object) -> "subprocess.Popen[str]":
     """Run a program in a process of its own."""
     return subprocess.Popen(
-        [sys.executable, "-X", "dev", "-c", text, *map(str, arguments)],
+        [sys.executable, "-W", "default", "-c", text, *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

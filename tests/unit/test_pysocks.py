@@ -221,8 +221,8 @@ def test_the_standard_librarys_socket_may_be_replaced(places: dict[str, str]) ->
         done = subprocess.run(
             [
                 sys.executable,
-                "-X",
-                "dev",
+                "-W",
+                "default",
                 "-W",
                 "ignore::ResourceWarning",
                 "-c",

@@ -1,63 +1,18 @@
-"""The thread that works for blocking calls: results, errors, interruptions, its own calls, its end."""
+"""The thread that works for blocking calls: results, errors, interruptions, its own calls, its end.
+
+tests/e2e/test_sync.py has processes that are interrupted, and that fork.
+"""
 
 import asyncio
-import os
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Final
 
 import pytest
 
 from socks6.errors import LocalProtocolError
 from socks6.sync.loop_thread import LoopThread, loop_thread
-
-INTERRUPTED: Final = """
-import asyncio, os, signal, threading, time
-from socks6.sync.loop_thread import loop_thread
-over = []
-async def late():
-    try:
-        await asyncio.sleep(60)
-    finally:
-        over.append(True)
-threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
-started = time.monotonic()
-try:
-    loop_thread().run(late())
-except KeyboardInterrupt:
-    pass
-assert time.monotonic() - started < 10
-while not over:
-    time.sleep(0.01)
-print("cancelled")
-"""
-FORKED: Final = """
-import asyncio, os, warnings
-warnings.simplefilter("ignore", DeprecationWarning)  # of forking beside a thread
-from socks6.sync.loop_thread import loop_thread
-async def pid():
-    return os.getpid()
-assert loop_thread().run(pid()) == os.getpid()
-child = os.fork()
-if not child:
-    os._exit(0 if loop_thread().run(pid()) == os.getpid() else 1)
-assert os.waitpid(child, 0)[1] == 0
-assert loop_thread().run(pid()) == os.getpid()
-print("both")
-"""
-
-
-def printed(program: str) -> str:
-    """Return what a program prints that must end well and without a word of complaint."""
-    done = subprocess.run(
-        [sys.executable, "-X", "dev", "-c", program], capture_output=True, text=True, timeout=60, check=False
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    return done.stdout.strip()
 
 
 def test_a_call_returns_and_raises_what_its_coroutine_does() -> None:
@@ -163,14 +118,3 @@ def test_a_context_manager_is_held_in_one_task() -> None:
     assert steps == [True]
     with pytest.raises(KeyError), loop_thread().held(context(fails=True)):
         pass
-
-
-@pytest.mark.slow
-def test_an_interrupt_ends_the_wait_and_cancels() -> None:
-    assert printed(INTERRUPTED) == "cancelled"
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks")
-def test_a_forked_process_has_a_thread_of_its_own() -> None:
-    assert printed(FORKED) == "both"
