@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check fix bench first-byte deep docs recording site man dist deb release clean
+.PHONY: help venv demo test check fix bench first-byte page deep docs recording site man dist deb release clean
 .NOTPARALLEL:
 # Commands start many times in tests: compiling each anew would double their time.
 unexport PYTHONDONTWRITEBYTECODE
@@ -42,6 +42,13 @@ first-byte: ## time to the first byte over a slow link, of us and of others, and
 	@scripts/make-venv dev
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --group plot
 	@$(BIN)/python -m benchmarks first-byte $(ARGS)
+
+page:   ## how long Chromium takes for a page through pairs of proxies, and its plot; two minutes
+	@scripts/install-packages bench
+	@scripts/install-packages page
+	@scripts/make-venv dev
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --group plot
+	@$(BIN)/python -m benchmarks page $(ARGS)
 
 deep:   ## what takes long: deep properties, the fuzz run, leaks, other Pythons; half an hour
 	@scripts/run-deep-tests

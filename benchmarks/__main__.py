@@ -4,7 +4,7 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -12,12 +12,19 @@ from benchmarks.load import counting, first_byte, links, machine, report, start
 from benchmarks.load.alone import NotAloneError, alone, leave
 from benchmarks.load.build import NoCompilerError, build
 from benchmarks.load.measure import Bench, run_undisturbed
+from benchmarks.load.pairs import page
+from benchmarks.load.pairs import suite as pair
 from benchmarks.load.peers import PEERS, ROOT
 from benchmarks.load.processes import ProcessError
 from benchmarks.load.suites import SUITES, Cell, Sample, Suite
 
 RESULTS: Final = Path(__file__).parent / "results"
 QUICK_RESULTS: Final = ROOT / "build" / "benchmarks"
+
+OF_THEIR_OWN: Final[Mapping[str, Callable[[Sequence[str]], int]]] = {
+    each.SUITE: each.main for each in (first_byte, start, counting, links, pair, page)
+}
+"""The suites with flags of their own, by name."""
 
 
 def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
@@ -27,8 +34,7 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
         "suites",
         nargs="*",
         metavar="SUITE",
-        help=f"of {', '.join(SUITES)}; all without. "
-        f"{first_byte.SUITE}, {start.SUITE}, {counting.SUITE} and {links.SUITE} have flags of their own",
+        help=f"of {', '.join(SUITES)}; all without. {', '.join(OF_THEIR_OWN)} have flags of their own",
     )
     parser.add_argument("--peers", help=f"comma-separated, of {', '.join(PEERS)}")
     parser.add_argument("--cells", default="", help="only cells whose name has this in it")
@@ -111,14 +117,8 @@ def _run(asked: argparse.Namespace) -> int:
 
 def main() -> int:
     """Run what the command line asks for, alone on this machine."""
-    if sys.argv[1:2] == [first_byte.SUITE]:
-        return first_byte.main(sys.argv[2:])
-    if sys.argv[1:2] == [start.SUITE]:
-        return start.main(sys.argv[2:])
-    if sys.argv[1:2] == [counting.SUITE]:
-        return counting.main(sys.argv[2:])
-    if sys.argv[1:2] == [links.SUITE]:
-        return links.main(sys.argv[2:])
+    if suite := OF_THEIR_OWN.get("".join(sys.argv[1:2])):
+        return suite(sys.argv[2:])
     asked = arguments()
     signal.signal(signal.SIGTERM, leave)
     try:

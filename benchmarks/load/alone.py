@@ -1,6 +1,7 @@
 """One benchmark at a time runs on a machine."""
 
 import fcntl
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -14,13 +15,18 @@ class NotAloneError(Exception):
 
 
 @contextmanager
-def alone() -> Iterator[None]:
-    """Keep others from starting meanwhile. Raises NotAloneError where one has."""
+def alone(*, wait: float = 0.0) -> Iterator[None]:
+    """Keep others from starting meanwhile. Raises NotAloneError where one still runs after so many seconds."""
+    until = time.monotonic() + wait
     with (cache_directory() / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise NotAloneError("another benchmark is running on this machine") from None
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= until:
+                    raise NotAloneError("another benchmark is running on this machine") from None
+                time.sleep(0.2)
         yield
 
 

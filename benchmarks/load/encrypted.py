@@ -105,8 +105,8 @@ def _relayed(relay: Relay, proxy: Start, cores: frozenset[int], directory: Path)
             yield Running(port=port, processes={**running.processes, relay.program: process})
 
 
-def certify(directory: Path) -> None:
-    """Write a certificate and its key, in one file too."""
+def certify(directory: Path, host: str = "127.0.0.1") -> None:
+    """Write a certificate for a host and its key (EC, P-256), in one file too."""
     certificate, key = directory / "certificate.pem", directory / "certificate.key"
-    make_certificate(["127.0.0.1"], certificate=certificate, key=key, now=dt.datetime.now(dt.UTC))
+    make_certificate([host], certificate=certificate, key=key, now=dt.datetime.now(dt.UTC))
     (directory / "both.pem").write_bytes(certificate.read_bytes() + key.read_bytes())

@@ -34,11 +34,11 @@ def free_port() -> int:
         return port
 
 
-def wait_until_listening(process: Process, port: int) -> None:
+def wait_until_listening(process: Process, port: int, *, host: str = "127.0.0.1") -> None:
     """Wait until a process takes connections. Raises ProcessError."""
     until = time.monotonic() + START_TIMEOUT
     while time.monotonic() < until and not process.ended():
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1.0):
+        with contextlib.suppress(OSError), socket.create_connection((host, port), 1.0):
             return
         time.sleep(0.05)
     raise ProcessError(f"{process.command[0]} does not listen: {process.errors()}")
