@@ -160,14 +160,13 @@ def test_a_server_without_udp_is_a_warning(run: Run) -> None:
 def test_proxies_of_other_protocols(run: Run, tmp_path: Path) -> None:
     async def scene() -> None:
         files = write_certificate(tmp_path)
-        worker = users()
-        async with listening("http+tls", worker, files) as place:
+        async with listening("http+tls", users(), files) as place:
             found = await findings(
                 f"https://alice:s3cret@{place}?pin-sha256={pin_of_file(files.certificate)}"
             )
         assert list(found)[-3:] == ["TLS", "HTTP", "round trips"]
         assert {finding.verdict for finding in found.values()} == {Verdict.OK}
-        async with listening("socks5", worker) as place:
+        async with listening("socks5", users()) as place:
             found = await findings(f"socks5://alice:s3cret@{place}")
             assert found["UDP"].words == "datagrams travel by datagram"
             found = await findings(f"socks5://alice:wr0ng@{place}")
