@@ -2,7 +2,7 @@
 
 import os
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import field
 from typing import Final
@@ -58,7 +58,9 @@ class LocalProxy:
 
 
 @asynccontextmanager
-async def local_proxy(proxy: str | ProxyUrl | Client) -> AsyncIterator[LocalProxy]:
+async def local_proxy(
+    proxy: str | ProxyUrl | Sequence[str | ProxyUrl] | Client,
+) -> AsyncIterator[LocalProxy]:
     """Run a proxy on loopback that goes through `proxy`, for as long as the block lasts.
 
     ::
@@ -68,7 +70,7 @@ async def local_proxy(proxy: str | ProxyUrl | Client) -> AsyncIterator[LocalProx
             await process.wait()
 
     Only who has the password may use it, which is new for each block; `LocalProxy.url` and `environment` carry it, and so may
-    the process list where a URL is an argument. A `Client` is used as it is, and not closed. Connections end with the block.
+    the process list where a URL is an argument. Several URLs are a chain. A `Client` is used as it is, and not closed. Connections end with the block.
     Raises ConfigurationError for a URL, and OSError where no port can be bound.
     """
     password = secrets.token_urlsafe(PASSWORD_BYTES)

@@ -26,6 +26,7 @@ from socks6.message.options import STANDARD, OptionTable, StackOption
 from socks6.net.stream import Endpoint
 from socks6.net.transports.base import Transport
 from socks6.net.transports.registry import TRANSPORTS
+from socks6.net.upstream import UpstreamStatus
 from socks6.net.url import ProxyUrl
 from socks6.sync.loop_thread import LoopThread, loop_thread
 
@@ -252,6 +253,19 @@ class Client:
         """Open a session ahead of the first request; return whether the proxy has granted one."""
         return self._run(lambda _, client: client.open_session(timeout=timeout))
 
+    def close_idle(self) -> None:
+        """Close connections to the proxy that no socket uses: spare ones, and those that QUIC keeps. Idempotent."""
+
+        async def work(_: LoopThread, client: AsyncClient) -> None:
+            client.close_idle()
+
+        self._run(work)
+
+    @property
+    def upstreams(self) -> tuple[UpstreamStatus, ...]:
+        """How the proxies are, in their order; empty without `alternatives`."""
+        return self._opened()[1].upstreams
+
     def _run(
         self,
         work: Callable[[LoopThread, AsyncClient], Coroutine[Any, Any, ResultT]],
@@ -277,7 +291,7 @@ class Client:
 
 
 def connect(
-    proxy: str | ProxyUrl,
+    proxy: str | ProxyUrl | Sequence[str | ProxyUrl],
     host: str,
     port: int,
     *,

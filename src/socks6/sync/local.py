@@ -1,6 +1,6 @@
 """`local_proxy` for programs that block."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from socks6.local import LocalProxy
@@ -10,7 +10,7 @@ from socks6.sync.loop_thread import loop_thread
 
 
 @contextmanager
-def local_proxy(proxy: str | ProxyUrl) -> Iterator[LocalProxy]:
+def local_proxy(proxy: str | ProxyUrl | Sequence[str | ProxyUrl]) -> Iterator[LocalProxy]:
     """Run a proxy on loopback that goes through `proxy`, for as long as the block lasts. See `socks6.local_proxy`.
 
     ::

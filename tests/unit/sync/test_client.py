@@ -89,6 +89,9 @@ def test_sessions_and_checks(scene: Scene) -> None:
         assert client.open_session()
         assert client.noop() < 5
         assert client.check().encryption == ""
+        client.close_idle()
+        assert client.noop() < 5
+        assert client.upstreams == ()
     assert len(scene.proxy.torn_down) == 1
 
 
