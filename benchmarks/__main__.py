@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from benchmarks.load import counting, first_byte, links, machine, report, start
+from benchmarks.load import counting, first_byte, links, machine, networks, report, start
 from benchmarks.load.alone import NotAloneError, alone, leave
 from benchmarks.load.build import NoCompilerError, build
 from benchmarks.load.measure import Bench, run_undisturbed
@@ -22,7 +22,7 @@ RESULTS: Final = Path(__file__).parent / "results"
 QUICK_RESULTS: Final = ROOT / "build" / "benchmarks"
 
 OF_THEIR_OWN: Final[Mapping[str, Callable[[Sequence[str]], int]]] = {
-    each.SUITE: each.main for each in (first_byte, start, counting, links, pair, page)
+    each.SUITE: each.main for each in (first_byte, start, counting, links, networks, pair, page)
 }
 """The suites with flags of their own, by name."""
 

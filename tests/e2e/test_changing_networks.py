@@ -1,15 +1,13 @@
 """Clients whose network changes under them, with requests and open streams: QUIC moves along, TCP begins anew."""
 
-import asyncio
 import contextlib
 import errno
 import functools
 import hashlib
 import socket
-from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final
 
 import pytest
 
@@ -22,88 +20,35 @@ from socks6.net.transports.quic import connection
 from socks6.net.transports.tls import TlsSession
 from tests.kit.certificates import write_certificate
 from tests.kit.loops import Run
-from tests.kit.netns import RIGHT, Namespace, needs_namespaces, road
+from tests.kit.netns import needs_namespaces
 from tests.kit.origins import Place, checksum, echo, web_site
 from tests.kit.proxies import server
 from tests.kit.quic_clients import pool_of
+from tests.kit.two_links import (
+    PROXY,
+    Change,
+    Network,
+    another_address,
+    another_link,
+    another_route,
+    away_for_a_moment,
+    two_links,
+    udp_is_dropped,
+)
 from tests.kit.udp_hosts import udp_echo
 
 pytestmark = [pytest.mark.e2e, needs_namespaces]
 
-PROXY: Final = "10.99.0.1"  # an address of the far host that no link has
-MACS: Final = "02:00:00:00:00:01", "02:00:00:00:00:02"  # of the ends of the second link
 REQUEST_SECONDS: Final = 5.0  # on a machine that is busy with other tests; what hangs takes 30
 SIZE: Final = 1 << 20
 PASSWORD: Final = "alice", "123456"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Network:
-    """Two hosts, and two links between them, of which the first is used."""
-
-    near: Namespace
-    far: Namespace
-
-
-Change: TypeAlias = Callable[[Network], Awaitable[None]]
-
-
 @pytest.fixture
 def network() -> Iterator[Network]:
     """Give two hosts, and be on the near one."""
-    with road() as hosts:
-        near, far = hosts
-        near.configure(
-            f"link add second address {MACS[0]} type veth peer name second address {MACS[1]} netns {far.path}",
-            "link set second up",
-            "address add 10.67.1.1/24 dev second",
-            f"neigh add 10.67.1.2 lladdr {MACS[1]} dev second",  # a question that gets lost is asked again after 1 s
-            f"route add {PROXY} via 10.66.1.2 metric 10",
-            f"route add {PROXY} via 10.67.1.2 metric 20",
-        )
-        far.configure(
-            "link set second up",
-            "address add 10.67.1.2/24 dev second",
-            f"neigh add 10.67.1.1 lladdr {MACS[0]} dev second",
-            f"address add {PROXY}/32 dev lo",
-        )
-        with near.entered():
-            yield Network(near=near, far=far)
-
-
-async def another_address(network: Network) -> None:
-    network.near.configure(
-        f"address add 10.66.1.77/24 dev {RIGHT}",
-        f"address del 10.66.1.1/24 dev {RIGHT}",
-        f"address replace 10.66.1.77/24 dev {RIGHT}",
-        f"route replace {PROXY} via 10.66.1.2 metric 10",
-    )
-
-
-async def another_link(network: Network) -> None:
-    network.near.configure(f"link set {RIGHT} down")
-
-
-async def another_route(network: Network) -> None:
-    """Have what leaves from the old address get lost, though it stays."""
-    network.near.configure(f"route replace {PROXY} via 10.67.1.2 metric 5")
-    network.far.configure(
-        "rule add pref 10 lookup local",  # after ours, that is
-        "rule del pref 0",
-        "rule add pref 1 from 10.66.1.1 type blackhole",
-    )
-
-
-async def away_for_a_moment(network: Network) -> None:
-    network.near.configure(f"link set {RIGHT} down", "link set second down")
-    await asyncio.sleep(0.3)
-    network.near.configure(f"link set {RIGHT} up", f"route add {PROXY} via 10.66.1.2 metric 10")
-
-
-async def udp_is_dropped(network: Network) -> None:
-    network.far.configure(
-        "rule add pref 10 lookup local", "rule del pref 0", "rule add pref 1 ipproto udp type blackhole"
-    )
+    with two_links() as hosts, hosts.near.entered():
+        yield hosts
 
 
 @contextlib.contextmanager

@@ -1,7 +1,7 @@
 """Ends TCP connections whose peer has vanished silently: its network failed, or ours (Linux; others have their own time).
 
 Not by TCP_USER_TIMEOUT alone: that also ends a connection whose peer is there but does not read
-(docs/decisions/0047).
+(docs/decisions/0047, 0078). It is set while retransmissions are unanswered, and taken back when the peer answers.
 """
 
 import asyncio
@@ -11,15 +11,15 @@ import struct
 import sys
 import weakref
 from typing import Final
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 from socks6.net.sockets import family_of, probe_when_idle, type_of
 
-IDLE_SECONDS: Final = 10  # then the kernel probes, and ends the connection after four times as long
+IDLE_SECONDS: Final = 8  # then the kernel probes, and ends the connection after four times as long
 SILENT_SECONDS: Final = 30.0  # without an acknowledgement, though the peer owes some
-LOOK_SECONDS: Final = 10.0
+LOOK_SECONDS: Final = 5.0
 MAX_NEW: Final = 4096  # connections between two looks
-UNANSWERED: Final = 5  # retransmissions, or probes of a window that is shut
+UNANSWERED: Final = 3  # retransmissions, or probes of a window that is shut
 INFO: Final = struct.Struct(
     "=2xBB52xI8xI"
 )  # of struct tcp_info (linux/tcp.h): retransmits, probes, last_ack_recv in ms, rtt in µs
@@ -33,7 +33,7 @@ class SilentPeers:
 
     def __init__(self) -> None:
         self._new: list[weakref.ref[socket.socket]] = []  # since the last look: most are closed by the next
-        self._sockets: WeakSet[socket.socket] = WeakSet()
+        self._limits: WeakKeyDictionary[socket.socket, int] = WeakKeyDictionary()  # TCP_USER_TIMEOUT, ms
         self._loop: asyncio.AbstractEventLoop | None = None  # of the timer, which is set while there are any
 
     def watch(self, sock: socket.socket) -> None:
@@ -55,13 +55,14 @@ class SilentPeers:
         if self._loop is not loop:  # another one does it by now
             return
         self._take_new()
-        for sock in list(self._sockets):
+        for sock, before in list(self._limits.items()):
             if sock.fileno() < 0:
-                self._sockets.discard(sock)
-            elif is_silent(sock):
+                del self._limits[sock]
+            elif (limit := _limit_for(sock)) != before:
+                self._limits[sock] = limit
                 with contextlib.suppress(OSError):  # it is over
-                    sock.setsockopt(socket.IPPROTO_TCP, TCP_USER_TIMEOUT, AT_ONCE)
-        if self._sockets:
+                    sock.setsockopt(socket.IPPROTO_TCP, TCP_USER_TIMEOUT, limit)
+        if self._limits:
             loop.call_later(LOOK_SECONDS, self._look, loop)
         else:
             self._loop = None
@@ -72,13 +73,15 @@ class SilentPeers:
         for reference in new:
             if (sock := reference()) is not None and sock.fileno() >= 0:
                 probe_when_idle(sock, IDLE_SECONDS)
-                self._sockets.add(sock)
+                self._limits.setdefault(sock, 0)
 
 
-def is_silent(sock: socket.socket) -> bool:
-    """Return whether a connection's peer has acknowledged nothing for long, though it was asked again and again."""
+def _limit_for(sock: socket.socket) -> int:
+    """Return the TCP_USER_TIMEOUT in ms that ends a connection SILENT_SECONDS after its peer has vanished; 0 for none."""
     retransmits, probes, silent, _ = _info(sock)
-    return max(retransmits, probes) >= UNANSWERED and silent / 1000 >= SILENT_SECONDS
+    if probes:  # of a shut window: the limit would end it though they are acknowledged
+        return AT_ONCE if probes >= UNANSWERED and silent / 1000 >= SILENT_SECONDS else 0
+    return round(SILENT_SECONDS * 1000) if retransmits >= UNANSWERED else 0
 
 
 def round_trip(sock: socket.socket) -> float:

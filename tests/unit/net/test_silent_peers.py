@@ -11,7 +11,7 @@ import pytest
 from typing_extensions import override
 
 from socks6.net import silent_peers
-from socks6.net.silent_peers import SilentPeers, is_silent, round_trip
+from socks6.net.silent_peers import AT_ONCE, TCP_USER_TIMEOUT, SilentPeers, round_trip
 from tests.kit.loops import Run
 from tests.kit.netns import needs_namespaces, road
 from tests.kit.streams import until
@@ -76,17 +76,23 @@ def test_connections_that_come_and_go_between_two_looks_are_not_kept(
             with socket.socket() as sock:
                 peers.watch(sock)
         assert len(peers._new) < 8
-        assert list(peers._sockets) == [near]
+        assert list(peers._limits) == [near]
 
     run(scene())
 
 
 @pytest.mark.parametrize(
     ("retransmits", "probes", "silent", "expected"),
-    [(5, 0, 30_000, True), (0, 5, 31_000, True), (4, 4, 90_000, False), (9, 0, 29_999, False)],
+    [
+        (3, 0, 1_000, 30_000),
+        (2, 0, 90_000, 0),
+        (0, 3, 31_000, AT_ONCE),
+        (0, 2, 90_000, 0),
+        (9, 3, 29_999, 0),  # the peer does not read, and may be there
+    ],
 )
 def test_what_the_kernel_says_of_a_peer_that_is_gone(
-    retransmits: int, probes: int, silent: int, expected: bool
+    retransmits: int, probes: int, silent: int, expected: int
 ) -> None:
     class ReloadCallback(socket.socket):
         @override
@@ -101,7 +107,7 @@ def test_what_the_kernel_says_of_a_peer_that_is_gone(
             )
 
     with ReloadCallback() as sock:
-        assert is_silent(sock) is expected
+        assert silent_peers._limit_for(sock) == expected
         assert round_trip(sock) == 0.0015
 
 
@@ -112,8 +118,7 @@ def test_a_socket_that_is_none_of_tcps_is_left_alone(run: Run) -> None:
             peers = SilentPeers()
             for sock in (ours, datagrams):
                 peers.watch(sock)
-            assert not peers._sockets
-        assert not is_silent(ours)
+            assert not peers._limits
         assert round_trip(ours) == 0.0
 
     run(scene())
@@ -129,7 +134,7 @@ def test_the_timer_ends_with_the_last_connection(
         peers.watch(near)
         near.close()
         await until(lambda: peers._loop is None)
-        assert not peers._sockets
+        assert not peers._limits
 
     run(scene())
 
@@ -180,4 +185,26 @@ def test_a_peer_that_does_not_read_keeps_its_connection(
         while got < sent:
             got += len(far.recv(1 << 20))
 
+    run(scene())
+
+
+def test_the_limit_is_taken_back_when_the_peer_answers_again(
+    run: Run, pair: tuple[socket.socket, socket.socket], hasty: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    near, _ = pair
+    retransmits = 2
+    monkeypatch.setattr(silent_peers, "_info", lambda _: (retransmits, 0, 0, 0))
+
+    def limit() -> int:
+        return near.getsockopt(socket.IPPROTO_TCP, TCP_USER_TIMEOUT)
+
+    async def scene() -> None:
+        nonlocal retransmits
+        peers.watch(near)
+        await until(lambda: limit() == 500)
+        retransmits = 0
+        await until(lambda: limit() == 0)
+        near.close()
+
+    peers = SilentPeers()
     run(scene())

@@ -123,13 +123,14 @@ class RacingConnector(Connector):
 
     @override
     async def first_answer(self, stream: ByteStream, answer: Awaitable[AnswerT]) -> AnswerT:
+        if stream.attribute(Substream) is None:
+            return await self._tls.first_answer(stream, answer)
         try:
-            return await self._quic.first_answer(stream, self._tls.first_answer(stream, answer))
+            return await self._quic.first_answer(stream, answer)
         except NotAnswered:
-            if stream.attribute(Substream) is not None:
-                # not repeatable: a PING goes before it on a connection that is there
-                probe = self._try_quic(StreamRequest(Command.NOOP))
-                self._learn(await self._network(), probe, was_blocked=False)
+            # not repeatable: a PING goes before it on a connection that is there
+            probe = self._try_quic(StreamRequest(Command.NOOP))
+            self._learn(await self._network(), probe, was_blocked=False)
             raise
 
     @override
