@@ -47,9 +47,10 @@ NAME: Final = "proxy.example"
 OTHER: Final = "10.67.1.2"  # where the proxy's name leads later
 REQUEST_SECONDS: Final = 90.0
 DOWNLOADS: Final = 10
-DOWNLOAD_BYTES: Final = 8 << 20
+BROKEN_SECONDS: Final = 2.0  # without an answer through a connection that was granted
+DOWNLOAD_BYTES: Final = 24 << 20
 PIECE: Final = 65536
-PIECES_EACH_SECOND: Final = 16  # that a download takes: it lasts 8 s
+PIECES_EACH_SECOND: Final = 48  # that a download takes: it lasts 8 s
 LOOPS: Final = 4  # of requests, under load
 LOAD_HEADS: Final = ("answered", "refused", "broken", "longest gap, s")  # see `Load.cells`
 CLONE_NEWNS, MS_REC, MS_PRIVATE, MS_BIND = 0x20000, 0x4000, 0x40000, 0x1000
@@ -198,6 +199,7 @@ class Load:
                 self.not_begun.append(str(error))
                 continue
             with sock:
+                sock.settimeout(BROKEN_SECONDS)
                 try:
                     ask(sock)
                     self.answered.append(time.monotonic())
@@ -230,25 +232,29 @@ class Download:
     """A file that comes as fast as its reader takes it."""
 
     pause: float = 0.0  # the longest one without a byte
+    size: int = 0
     whole: bool = False
     failure: str = ""
 
     def run(self, made: Pair) -> None:
         """Fetch it."""
-        digest, last = hashlib.sha256(), time.monotonic()
+        digest, asked = hashlib.sha256(), time.monotonic()
         try:
             with made.connect(made.site) as sock:
                 sock.sendall(b"GET /big/%d HTTP/1.0\r\n\r\n" % DOWNLOAD_BYTES)
-                _, _, body = sock.recv(PIECE, socket.MSG_WAITALL).partition(b"\r\n\r\n")
+                head, body = b"", b""
+                while not body and (piece := sock.recv(PIECE)):
+                    head, _, body = (head + piece).partition(b"\r\n\r\n")
                 while body:
                     digest.update(body)
                     time.sleep(1 / PIECES_EACH_SECOND)
                     asked = time.monotonic()
                     body = sock.recv(PIECE)
                     self.pause = max(self.pause, time.monotonic() - asked)
+                    self.size += len(body)
             self.whole = digest.hexdigest() == checksum(DOWNLOAD_BYTES)
         except OSError as error:
-            self.failure = f"{error} after {time.monotonic() - last:.0f} s"
+            self.failure = f"{error} after {time.monotonic() - asked:.0f} s"
 
 
 def measure_downloads(
@@ -267,6 +273,7 @@ def measure_downloads(
             time.sleep(4.0)
         for thread in threads:
             thread.join()
+    told(" ".join(f"{one.size >> 20} MiB {one.failure}" for one in downloads))
     whole = sum(one.whole for one in downloads)
     return [f"{whole} of {DOWNLOADS}", f"{max(one.pause for one in downloads):.2f}", *load.cells]
 

@@ -30,6 +30,8 @@ LEARN_SECONDS: Final = (
 CLOSED_SHARE: Final = 0.6  # of the time after which a connection was found closed, the next ones are kept
 ACTIVE_SECONDS: Final = 30.0  # after the last request there are no more spare connections
 CONNECT_SECONDS: Final = 10.0
+SLOW_SECONDS: Final = 0.5  # for a connection to be made, at least, before another one is begun instead
+SLOW_TIMES: Final = 4  # as long as the last one took, at least, too
 PAUSE_SECONDS: Final = 5.0  # after a failure, until a connection is made ahead again
 MAX_REQUESTS: Final = 256  # whose times are kept
 SILENT_SECONDS: Final = 0.25  # without an acknowledgement, at least: then a request goes by a new connection
@@ -59,6 +61,7 @@ class SpareConnector(Connector):
         self._closing: set[asyncio.Task[None]] = set()
         self._requested: deque[float] = deque(maxlen=MAX_REQUESTS)  # when, on the loop's clock
         self._used: WeakKeyDictionary[ByteStream, float] = WeakKeyDictionary()  # since when they were spare
+        self._seconds_to_open = 0.0  # that the last connection took; 0 before
         self._paused_until = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None  # in which all of these are
@@ -66,22 +69,37 @@ class SpareConnector(Connector):
     @override
     async def open(self, request: StreamRequest) -> ByteStream:
         if not self._is_kept:
-            return await self._beneath.open(request)
+            return await self._open_anew(request)
         self._enter_loop()
         self._requested.append(_now())
         # options about this leg are for a socket that is not connected yet
         stream = None if request.client_leg_options else self._take()
         if stream is None:
-            return await self._beneath.open(request)
+            return await self._open_anew(request)
         await send_first(stream, request.early_data)
         return stream
 
-    @override
-    def first_answer(self, stream: ByteStream, answer: Awaitable[AnswerT]) -> Awaitable[AnswerT]:
-        """See `Connector.first_answer`: the proxy may have closed a spare connection a moment before it was used, or be out of its reach."""
-        return self._first_answer(stream, answer) if stream in self._used else answer
+    async def _open_anew(self, request: StreamRequest) -> ByteStream:
+        """Open a connection; begin once more where that takes far longer than the last time: the network may be another by now."""
+        if self._seconds_to_open:
+            limit = asyncio.timeout(max(SLOW_SECONDS, SLOW_TIMES * self._seconds_to_open))
+            try:
+                async with limit:
+                    return await self._open(request)
+            except TimeoutError:
+                if not limit.expired():
+                    raise
+        return await self._open(request)
 
-    async def _first_answer(self, stream: ByteStream, answer: Awaitable[AnswerT]) -> AnswerT:
+    async def _open(self, request: StreamRequest) -> ByteStream:
+        began = _now()
+        stream = await self._beneath.open(request)
+        self._seconds_to_open = _now() - began
+        return stream
+
+    @override
+    async def first_answer(self, stream: ByteStream, answer: Awaitable[AnswerT]) -> AnswerT:
+        """See `Connector.first_answer`: the proxy may have closed a spare connection a moment before it was used, or be out of reach."""
         loop, limit = asyncio.get_running_loop(), asyncio.timeout(None)
 
         def look() -> None:
@@ -98,6 +116,8 @@ class SpareConnector(Connector):
             self._abort_spares()  # they are as old
             raise NotAnswered(UNANSWERED) from error
         except ProxyUnreachable as error:
+            if stream not in self._used:
+                raise
             self._learn(self._used[stream])
             raise NotAnswered(str(error)) from error
         finally:
@@ -119,6 +139,7 @@ class SpareConnector(Connector):
         """Close the spare connections; the next request has others made."""
         self._requested.clear()
         self._seconds = SPARE_SECONDS
+        self._seconds_to_open = 0.0
         for task in self._connecting | self._closing:
             task.cancel()
         self._abort_spares()
@@ -204,7 +225,7 @@ class SpareConnector(Connector):
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 # b"": the handshake is to be over now, not with a request
-                stream = await self._beneath.open(StreamRequest(Command.NOOP, early_data=b""))
+                stream = await self._open(StreamRequest(Command.NOOP, early_data=b""))
         except OSError:  # a request will tell
             self._paused_until = _now() + PAUSE_SECONDS
             self._seconds = SPARE_SECONDS  # a proxy that is started anew may have another time-out

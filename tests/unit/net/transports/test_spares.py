@@ -337,3 +337,30 @@ def test_closing_ends_all_and_stops_what_is_under_way(run: Run) -> None:
             assert proxy.waits.cancelled()
 
     run(scene())
+
+
+def test_a_connection_that_takes_far_longer_than_the_last_one_is_begun_once_more(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spares, "SLOW_SECONDS", 0.01)
+
+    async def scene() -> None:
+        proxy = Proxy()
+        connector = SpareConnector(proxy, 4)
+        connector._seconds_to_open = 1e-4
+        proxy.waits = first = asyncio.get_running_loop().create_future()
+        opening = asyncio.create_task(connector.open(REQUEST))
+        await until(lambda: len(proxy.opened) == 2)
+        assert first.cancelled()
+        proxy.waits = None
+        opening.cancel()
+        connector._seconds_to_open = 0.0  # nothing is known of the network
+        proxy.waits = asyncio.get_running_loop().create_future()
+        opening = asyncio.create_task(connector.open(REQUEST))
+        await asyncio.sleep(0.05)
+        assert len(proxy.opened) == 3
+        proxy.waits.set_result(None)
+        assert await opening is proxy.opened[2][0]
+        assert connector._seconds_to_open > 0.04
+
+    run(scene())
