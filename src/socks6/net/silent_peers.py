@@ -19,13 +19,12 @@ IDLE_SECONDS: Final = 8  # then the kernel probes, and ends the connection after
 SILENT_SECONDS: Final = 30.0  # without an acknowledgement, though the peer owes some
 LOOK_SECONDS: Final = 5.0
 MAX_NEW: Final = 4096  # connections between two looks
-UNANSWERED: Final = 3  # retransmissions, or probes of a window that is shut
+UNANSWERED: Final = 3  # retransmissions, or probes: of a window that is shut, or because nothing can be sent
 INFO: Final = struct.Struct(
-    "=2xBB52xI8xI"
-)  # of struct tcp_info (linux/tcp.h): retransmits, probes, last_ack_recv in ms, rtt in µs
+    "=2xBB64xI"
+)  # of struct tcp_info (linux/tcp.h): retransmits and probes since the last acknowledgement, rtt in µs
 TCP_INFO: Final = 11  # only Linux has these
 TCP_USER_TIMEOUT: Final = 18
-AT_ONCE: Final = 1  # ms
 
 
 class SilentPeers:
@@ -78,15 +77,13 @@ class SilentPeers:
 
 def _limit_for(sock: socket.socket) -> int:
     """Return the TCP_USER_TIMEOUT in ms that ends a connection SILENT_SECONDS after its peer has vanished; 0 for none."""
-    retransmits, probes, silent, _ = _info(sock)
-    if probes:  # of a shut window: the limit would end it though they are acknowledged
-        return AT_ONCE if probes >= UNANSWERED and silent / 1000 >= SILENT_SECONDS else 0
-    return round(SILENT_SECONDS * 1000) if retransmits >= UNANSWERED else 0
+    retransmits, probes, _ = _info(sock)
+    return round(SILENT_SECONDS * 1000) if max(retransmits, probes) >= UNANSWERED else 0
 
 
 def round_trip(sock: socket.socket) -> float:
     """Return the kernel's smoothed round trip to a connection's peer, in seconds; 0.0 where it is not known."""
-    return _info(sock)[3] / 1e6
+    return _info(sock)[2] / 1e6
 
 
 def _info(sock: socket.socket) -> tuple[int, ...]:
@@ -94,4 +91,4 @@ def _info(sock: socket.socket) -> tuple[int, ...]:
     try:
         return INFO.unpack(sock.getsockopt(socket.IPPROTO_TCP, TCP_INFO, INFO.size))
     except (OSError, struct.error):  # an older kernel's struct is shorter
-        return 0, 0, 0, 0
+        return 0, 0, 0
