@@ -7,8 +7,13 @@ from collections import deque
 import pytest
 from typing_extensions import override
 
+from socks6.message.codes import Command
+from socks6.message.requests import Request
 from socks6.net.machine_io import flush, next_event
 from socks6.net.stream import ByteStream
+from socks6.protocol.events import OperationAnswered
+from socks6.protocol.older_client import HttpClientConversation
+from tests.kit.joined import tcp_pair
 from tests.kit.loops import Run
 from tests.kit.memory import MemoryStream, memory_stream_pair
 from tests.kit.streams import turns
@@ -269,5 +274,26 @@ def test_what_came_before_a_stream_broke_is_read(run: Run) -> None:
         assert await next_event(machine, near) == "0123456789"
         with pytest.raises(BrokenPipeError):
             await next_event(machine, near)
+
+    run(scene())
+
+
+@pytest.mark.parametrize(
+    "pieces", [[b"HTTP/1.1 200 OK\r\n\r\n220 hello"], [b"HTTP/1", b".1 200 OK\r\nA: b\r\n", b"\r\n220 hello"]]
+)
+def test_what_follows_a_message_without_a_length_stays_in_the_socket(run: Run, pieces: list[bytes]) -> None:
+    async def scene() -> None:
+        ours, theirs = tcp_pair()
+        machine = HttpClientConversation(Request(command=Command.CONNECT, host="a.example", port=80))
+        reading = asyncio.create_task(next_event(machine, ours, exact=True))
+        await theirs.receive()
+        for piece in pieces:
+            await theirs.send(piece)
+            await asyncio.sleep(0)
+        assert isinstance(await reading, OperationAnswered)
+        assert machine.unread() == b""
+        assert await ours.receive() == b"220 hello"
+        ours.abort()
+        theirs.abort()
 
     run(scene())
