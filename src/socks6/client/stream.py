@@ -2,9 +2,10 @@
 
 import asyncio
 import socket
+import ssl
 
 from socks6.client.session import DELIVERY_SECONDS, SessionLease
-from socks6.errors import LocalProtocolError
+from socks6.errors import LocalProtocolError, TlsFailed
 from socks6.message.options import StackOption
 from socks6.net.scopes import on_failure
 from socks6.net.sockets import SocketStream
@@ -84,6 +85,26 @@ class ProxiedStream:
     async def send_eof(self) -> None:
         """End the sending direction: the remote host sees an end of stream. Raises OSError."""
         await self._stream.send_eof()
+
+    async def start_tls(self, context: ssl.SSLContext, server_hostname: str | None = None) -> ssl.SSLObject:
+        """Encrypt end to end, through the proxy, from now on; return what OpenSSL knows of the remote host.
+
+        Has no time limit of its own. Raises ssl.SSLError where TLS fails, OSError where the connection does, and
+        LocalProtocolError over a stream of `dial` that cannot carry TLS; the stream is aborted then.
+        """
+        from socks6.net.transports.tls import TlsSession, TlsStream, pollable  # noqa: PLC0415 - only where there is TLS
+
+        with on_failure(self.abort):
+            session = TlsSession(context, server_hostname=server_hostname)
+            encrypted = TlsStream(pollable(self._stream), session, allow_cut=True)
+            try:
+                await encrypted.handshake()
+            except TlsFailed as error:
+                if isinstance(error.__cause__, ssl.SSLError):
+                    raise error.__cause__ from None
+                raise ssl.SSLError(str(error)) from error
+        self._stream = encrypted
+        return session.tls
 
     def stop_receiving(self) -> None:
         """Discard what arrives from now on, where the transport can: `receive` then returns b""."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import ssl
 from typing import cast
 
 import pytest
@@ -10,6 +11,8 @@ from socks6.client.session import DELIVERY_SECONDS, SessionLease
 from socks6.client.stream import ProxiedStream
 from socks6.errors import LocalProtocolError
 from socks6.net.stream import ByteStream, Endpoint
+from socks6.net.transports.tls import TlsSession, TlsStream, pollable
+from tests.kit.certificates import authority
 from tests.kit.joined import tcp_pair
 from tests.kit.loops import Run
 from tests.kit.memory import memory_stream_pair
@@ -113,3 +116,37 @@ def test_a_plain_socket_can_be_taken_out_and_nothing_else(run: Run) -> None:
         other.abort()
 
     run(main())
+
+
+def test_tls_through_the_proxy_may_be_cut(run: Run) -> None:
+    """Servers of HTTP end connections without ending TLS: to most clients that is an end like any other."""
+    client, server = contexts()
+
+    async def main() -> None:
+        ours, theirs = tcp_pair()
+        stream, _ = proxied(ours)
+        host = TlsStream(pollable(theirs), TlsSession(server, server_side=True))
+        known, _ = await asyncio.gather(stream.start_tls(client, "localhost"), host.handshake())
+        assert known.version() == "TLSv1.3"
+        assert stream.raw_socket is None
+        await host.send(b"hello")
+        assert await stream.receive() == b"hello"
+        await theirs.send_eof()
+        assert await stream.receive() == b""
+        await stream.aclose()
+        host.abort()
+        ours, theirs = tcp_pair()
+        await theirs.send(b"SSH-2.0-x\r\n")
+        stream, _ = proxied(ours)
+        with pytest.raises(ssl.SSLError):
+            await stream.start_tls(client, "localhost")
+        theirs.abort()
+
+    run(main())
+
+
+def contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    client, server = ssl.create_default_context(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority().configure_trust(client)
+    authority().issue_cert("localhost").configure_cert(server)
+    return client, server

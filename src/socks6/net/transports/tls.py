@@ -177,17 +177,24 @@ class TlsSession:
 class TlsStream(PushbackStream):
     """A ByteStream that TLS carries over a socket's stream, which it owns. `handshake` goes before all else.
 
-    An end of the stream beneath that TLS did not announce is an error: the connection may have been cut.
+    An end of the stream beneath that TLS did not announce is an error: the connection may have been cut. With `allow_cut` it
+    is an end like any other.
     """
 
     protection: Final = Protection.ENCRYPTED
     raw_socket: Final = None
     __slots__ = (
-        "__weakref__", "_accepted", "_agreed", "_at_end", "_closed", "_dry", "_ended", "_heard_tls", "_hello", "_make",
-        "_plain", "_sends", "_short", "_unsent", "_unwanted", "beneath", "session", "turns",
+        "__weakref__", "_accepted", "_agreed", "_allows_cut", "_at_end", "_closed", "_dry", "_ended", "_heard_tls", "_hello",
+        "_make", "_plain", "_sends", "_short", "_unsent", "_unwanted", "beneath", "session", "turns",
     )  # fmt: skip
 
-    def __init__(self, raw: PollableStream, session: TlsSession | Callable[[], TlsSession]) -> None:
+    def __init__(
+        self,
+        raw: PollableStream,
+        session: TlsSession | Callable[[], TlsSession],
+        *,
+        allow_cut: bool = False,
+    ) -> None:
         """`session` may be a factory: `handshake` calls it when the peer's first bytes are there."""
         self.beneath = raw  # the stream of encrypted bytes
         self._make: Callable[[], TlsSession] | None = None
@@ -204,6 +211,7 @@ class TlsStream(PushbackStream):
         self._short = False  # the last piece from the socket was not a whole one
         self._dry = False  # OpenSSL can make no more of what is here
         self._at_end = False  # the peer sends nothing more
+        self._allows_cut = allow_cut
         self._ended = False  # we send nothing more
         self._closed = False
         self._sends = False  # a call of `send` or `send_eof` is under way
@@ -339,11 +347,17 @@ class TlsStream(PushbackStream):
                 self._short = True
                 return None
             if not encrypted:
-                raise ConnectionResetError(errno.ECONNRESET, "the connection was cut: TLS had not ended")
+                return self._cut()
             self.session.incoming.write(encrypted)
             self._dry = False
             self._short = len(encrypted) < READ_BYTES
         return self._decrypted(max_bytes)
+
+    def _cut(self) -> bytes:
+        if not self._allows_cut:
+            raise ConnectionResetError(errno.ECONNRESET, "the connection was cut: TLS had not ended")
+        self._at_end = True
+        return b""
 
     receive = receive_in_turn
 
@@ -604,7 +618,7 @@ def listen(parameters: ListenParameters) -> OpenListeners:
     return open_listeners
 
 
-def _pollable(stream: ByteStream) -> PollableStream:
+def pollable(stream: ByteStream) -> PollableStream:
     """Return a stream that TLS can go over. Raises LocalProtocolError for any other, which a caller's own code has dialled."""
     if isinstance(stream, SocketStream) or isinstance(stream, PollableStream):  # noqa: SIM101 - the latter takes a while
         return stream
@@ -662,7 +676,7 @@ class TlsConnector(Connector):
         session = TlsSession(self._context, server_hostname=self._server_name, session=self._ticket)
         hello = session.begin()
         raw = await reach_proxy(self._proxy, options, hello if self._proxy.fast_open else None)
-        stream = TlsStream(_pollable(raw), session)
+        stream = TlsStream(pollable(raw), session)
         with on_failure(stream.abort), waiting_for(SILENT):
             if not self._proxy.fast_open:
                 await raw.send(hello)
