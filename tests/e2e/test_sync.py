@@ -193,10 +193,15 @@ def exchange():
         sock.settimeout(10)
         sock.sendall(b"hello")
         return sock.recv(5) == b"hello"
-with client.connect(sys.argv[2], int(sys.argv[3])) as old:
+def is_refused(call):
+    try:
+        call()
+    except socks6.LocalProtocolError:
+        return True
+with client.connect(sys.argv[2], int(sys.argv[3])) as old, client.listen() as listener:
     old.settimeout(10)
     if not (child := os.fork()):
-        os._exit(0 if exchange() else 1)
+        os._exit(0 if exchange() and is_refused(listener.close) else 1)
     old.sendall(b"still")
     assert old.recv(5) == b"still"  # and the child has not disturbed it
     assert os.waitpid(child, 0)[1] == 0

@@ -23,15 +23,18 @@ ResultT = TypeVar("ResultT")
 
 EXIT_SECONDS: Final = 3.0  # at the end of the interpreter, for closed sockets to deliver and sessions to end
 JOIN_SECONDS: Final = 1.0  # for the thread to end behind that
+INHERITED: Final = "this was opened before a fork, and is the parent process's"
+WITHIN: Final = "a synchronous call within the loop that would carry it out"
 
 
 class LoopThread:
-    """A daemon thread that runs an event loop; `run` and `call` have it work for other threads."""
+    """A daemon thread that runs an event loop, in which `run` carries out what other threads call."""
 
     _loop: asyncio.AbstractEventLoop
     carrier: SocketCarrier
 
     def __init__(self) -> None:
+        self._is_inherited = False
         self._tasks: set[asyncio.Task[Any]] = set()
         self._exits: weakref.WeakSet[Closable] = weakref.WeakSet()
         self._ready: Final = threading.Event()
@@ -42,7 +45,7 @@ class LoopThread:
     @property
     def is_current(self) -> bool:
         """Whether this is called within the loop."""
-        return threading.current_thread() is self._thread
+        return threading.get_ident() == self._thread.ident
 
     def run(
         self, work: Coroutine[Any, Any, ResultT], discard: Callable[[ResultT], object] | None = None
@@ -50,11 +53,12 @@ class LoopThread:
         """Run a coroutine in the loop, wait for it, and return what it returns. Raises what it raises.
 
         Where the wait is interrupted (KeyboardInterrupt), the coroutine is cancelled; `discard` gets what it has returned
-        nevertheless. Raises LocalProtocolError in the loop's own thread, which would wait for itself, and once it has ended.
+        nevertheless. Raises LocalProtocolError in the loop's own thread, which would wait for itself; once it has ended; and in a
+        process that was forked since.
         """
-        if self.is_current:
+        if self._is_inherited or self.is_current:
             work.close()
-            raise LocalProtocolError("a synchronous call within the loop that would carry it out")
+            raise LocalProtocolError(INHERITED if self._is_inherited else WITHIN)
         call = _Call(work, discard)
         try:
             self._loop.call_soon_threadsafe(call.start, self)
@@ -107,8 +111,9 @@ class LoopThread:
 
     def call_soon(self, callback: Callable[[], object]) -> None:
         """Call back within the loop, from any thread, and do not wait for it."""
-        with contextlib.suppress(RuntimeError):  # the loop has ended, with all that it had
-            self._loop.call_soon_threadsafe(callback)
+        if not self._is_inherited:
+            with contextlib.suppress(RuntimeError):  # the loop has ended, with all that it had
+                self._loop.call_soon_threadsafe(callback)
 
     def close_at_exit(self, closable: "Closable") -> None:
         """Close this at the end of the interpreter, if it is there still."""
@@ -126,6 +131,7 @@ class LoopThread:
 
     def forsake(self) -> None:
         """Close what this process has inherited by a fork: the thread is its parent's."""
+        self._is_inherited = True
         self.carrier.forsake()
 
     def _serve(self) -> None:
