@@ -11,7 +11,7 @@ import resource
 import socket
 import sys
 from argparse import Namespace
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from enum import Enum
 from pathlib import Path
@@ -22,7 +22,7 @@ from socks6.cli.common import run_loop
 from socks6.cli.ping import milliseconds
 from socks6.client.client import Client
 from socks6.client.older_requester import COMMANDS
-from socks6.config.upstream import find_upstream
+from socks6.config.upstream import find_upstreams
 from socks6.dataclass import dataclass
 from socks6.distribution import NAME, VERSION, install_hint
 from socks6.errors import (
@@ -88,10 +88,10 @@ class Finding:
 
 def run(arguments: Namespace) -> int:
     """Check, and print each finding as it comes; 1 if anything failed."""
-    url = find_upstream(arguments.via, arguments.via_file, os.environ, argument="URL")
+    urls = find_upstreams(arguments.via, arguments.via_file, os.environ, argument="URL")
     findings: list[Finding] = []
     logging.getLogger("socks6").setLevel(logging.ERROR)  # what a client would log is a finding here
-    run_loop(_collect(url, arguments.timeout, findings, None if arguments.json else _show))
+    run_loop(_collect(urls, arguments.timeout, findings, None if arguments.json else _show))
     if arguments.json:
         values = [{**asdict(found), "verdict": found.verdict.value} for found in findings]
         print(json.dumps(values, indent=2))
@@ -103,26 +103,31 @@ def _show(found: Finding) -> None:
 
 
 async def _collect(
-    url: ProxyUrl | None, seconds: float, findings: list[Finding], show: Callable[[Finding], None] | None
+    urls: Sequence[ProxyUrl],
+    seconds: float,
+    findings: list[Finding],
+    show: Callable[[Finding], None] | None,
 ) -> None:
-    async for found in examine(url, seconds):
+    async for found in examine(urls, seconds):
         findings.append(found)
         if show is not None:
             show(found)
 
 
-async def examine(url: ProxyUrl | None, seconds: float) -> AsyncIterator[Finding]:
+async def examine(urls: Sequence[ProxyUrl], seconds: float) -> AsyncIterator[Finding]:
     """Return the findings one after another; each step takes `seconds` at most."""
     for found in examine_installation():
         yield found
     for found in examine_system():
         yield found
-    if url is not None:
+    for url in urls:
+        if len(urls) > 1:
+            yield Finding(check="proxy", words=url.brief)
         async with contextlib.aclosing(_examine_way(url, seconds)) as way:
             async for found in way:
                 yield found
                 if found.verdict is Verdict.FAILED:
-                    return  # what comes after it would fail for the same reason
+                    break  # what comes after it would fail for the same reason
 
 
 # This machine.

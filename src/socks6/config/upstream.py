@@ -15,20 +15,30 @@ COMMENT: Final = "#"
 def find_upstream(
     via: str | None, via_file: str | None, environment: Mapping[str, str], *, argument: str = "--via"
 ) -> ProxyUrl | None:
-    """Return the proxy that the first of these names; None if none does. Raises ConfigurationError.
+    """Return the proxy that the first of these names; None if none does. Raises ConfigurationError, for several, too.
 
     `argument` is what `via` is called on the command line.
     """
+    urls = find_upstreams(via, via_file, environment, argument=argument)
+    if len(urls) > 1:
+        where = UPSTREAM_VARIABLE if via_file is None else f"--via-file: {via_file}"
+        raise ConfigurationError(f"{where}: holds {len(urls)} URLs, not one")
+    return urls[0] if urls else None
+
+
+def find_upstreams(
+    via: str | None, via_file: str | None, environment: Mapping[str, str], *, argument: str = "--via"
+) -> tuple[ProxyUrl, ...]:
+    """Return the proxies that the first of these names: a file and the variable name one a line. Raises ConfigurationError."""
     if via is not None:
         with error_prefix(argument):
-            return parse_upstream(via)
+            return (parse_upstream(via),)
     if via_file is not None:
         with error_prefix("--via-file"):
-            return read_url_file(via_file)
-    if named := environment.get(UPSTREAM_VARIABLE):
-        with error_prefix(UPSTREAM_VARIABLE):
-            return parse_upstream(named)
-    return None
+            return read_urls_file(via_file)
+    with error_prefix(UPSTREAM_VARIABLE):
+        lines = map(str.strip, environment.get(UPSTREAM_VARIABLE, "").splitlines())
+        return tuple(parse_upstream(line) for line in lines if line)
 
 
 def parse_upstream(text: str) -> ProxyUrl:
@@ -39,14 +49,6 @@ def parse_upstream(text: str) -> ProxyUrl:
     if url.spoken == DIRECT:
         raise ConfigurationError(f"{url} is no proxy to go through")
     return url
-
-
-def read_url_file(path: str | Path) -> ProxyUrl:
-    """Return the proxy whose URL is the only line of a file, apart from comments. Raises ConfigurationError."""
-    urls = read_urls_file(path)
-    if len(urls) != 1:
-        raise ConfigurationError(f"{path}: holds {len(urls)} URLs, not one")
-    return urls[0]
 
 
 def read_urls_file(path: str | Path) -> tuple[ProxyUrl, ...]:

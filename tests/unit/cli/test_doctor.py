@@ -40,7 +40,7 @@ async def findings(url: str, *, seconds: float = 5.0) -> dict[str, Finding]:
     """Return what is found on the way to a proxy, by what was checked."""
     return {
         found.check: found
-        async for found in examine(ProxyUrl.parse(url), seconds)
+        async for found in examine([ProxyUrl.parse(url)], seconds)
         if found.check not in LOCAL
     }
 
@@ -213,5 +213,18 @@ def test_a_path_too_narrow_for_quic_is_a_warning_where_quic_is_wanted(
         assert found["route"].words == "127.0.0.1 from 127.0.0.1, MTU 1200"
         assert found["route"].verdict is Verdict.WARNING
         assert other["route"].verdict is Verdict.OK
+
+    run(scene())
+
+
+def test_each_of_several_proxies_is_examined_though_one_fails(run: Run) -> None:
+    async def scene() -> None:
+        async with listening("socks6", local_worker()) as place:
+            urls = [ProxyUrl.parse(url) for url in ("socks6://127.0.0.1:1", f"socks6://{place}")]
+            found = [one async for one in examine(urls, 5.0) if one.check not in LOCAL]
+        first, second = (index for index, one in enumerate(found) if one.check == "proxy")
+        assert [found[first].words, found[second].words] == [url.brief for url in urls]
+        assert found[second - 1].verdict is Verdict.FAILED
+        assert found[-1].check == "SOCKS 6"  # it wants a password: so far it came
 
     run(scene())

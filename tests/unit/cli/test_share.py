@@ -9,7 +9,7 @@ import pytest
 from socks6.cli import main
 from socks6.cli.certificates import pin_in
 from socks6.cli.share import qr_code
-from socks6.config.upstream import read_url_file
+from socks6.config.upstream import read_urls_file
 from socks6.net.url import ProxyUrl
 from tests.kit.certificates import Files, write_certificate
 
@@ -107,7 +107,7 @@ def test_a_password_can_go_to_a_file_that_nobody_else_reads(
     assert main(["share", *words]) == 0
     assert capsys.readouterr().out == f"{path}: written; `socks6 client --via-file '{path}'` uses it\n"
     assert path.stat().st_mode & 0o777 == 0o600
-    url = read_url_file(path)
+    (url,) = read_urls_file(path)
     assert (url.username, url.password) == ("alice", "p@ss/word")
 
 

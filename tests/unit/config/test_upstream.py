@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from socks6.config.upstream import find_upstream, read_url_file
+from socks6.config.upstream import find_upstream, find_upstreams, read_urls_file
 from socks6.errors import ConfigurationError
 
 URL = "socks6://alice:s3cret@proxy.example"
@@ -50,24 +50,36 @@ def test_a_file_holds_one_url(tmp_path: Path, text: str) -> None:
     path = tmp_path / "upstream"
     path.write_text(text)
     with pytest.raises(ConfigurationError, match="URLs, not one"):
-        read_url_file(path)
+        find_upstream(None, str(path), {})
+
+
+def test_where_several_may_be_named_a_line_names_each(tmp_path: Path) -> None:
+    path = tmp_path / "upstream"
+    path.write_text("socks6://a\nsocks6://b\n")
+    named = [
+        find_upstreams(None, file, environment)
+        for file, environment in ((str(path), {}), (None, {"SOCKS6_PROXY": "socks6://a\n socks6://b\n"}))
+    ]
+    assert [[url.host for url in urls] for urls in named] == [["a", "b"], ["a", "b"]]
+    with pytest.raises(ConfigurationError, match="SOCKS6_PROXY: holds 2 URLs, not one"):
+        find_upstream(None, None, {"SOCKS6_PROXY": "socks6://a\nsocks6://b"})
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="upstream: No such file"):
-        read_url_file(tmp_path / "upstream")
+        read_urls_file(tmp_path / "upstream")
 
 
 def test_a_file_that_is_no_text(tmp_path: Path) -> None:
     path = tmp_path / "upstream"
     path.write_bytes(b"\xff")
     with pytest.raises(ConfigurationError, match="not UTF-8"):
-        read_url_file(path)
+        read_urls_file(path)
 
 
 def test_a_fault_in_a_file_keeps_the_password_to_itself(tmp_path: Path) -> None:
     path = tmp_path / "upstream"
     path.write_text("socks6://alice:s3cret@host:port\n")
     with pytest.raises(ConfigurationError) as caught:
-        read_url_file(path)
+        read_urls_file(path)
     assert "s3cret" not in str(caught.value)
