@@ -5,8 +5,11 @@ are httpcore's. Modules of the libraries' names give each class its library.
 """
 
 import asyncio
+import selectors
+import socket
 import ssl
-from collections.abc import AsyncIterable, AsyncIterator, Iterator
+import time
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any, ClassVar, Final, Protocol, TypeAlias
@@ -14,6 +17,9 @@ from typing import Any, ClassVar, Final, Protocol, TypeAlias
 from socks6.adapters.base import AdapterClient, AnyProxy, Failure, failure_of
 from socks6.client.stream import ProxiedStream
 from socks6.errors import Socks6Error
+from socks6.net.scopes import on_failure
+from socks6.net.url import ProxyUrl
+from socks6.sync.client import Client as SyncClient
 
 Certificate: TypeAlias = str | tuple[str, str] | tuple[str, str, str]
 
@@ -49,6 +55,77 @@ def stream_failures(library: ModuleType, verb: str) -> Iterator[None]:
         raise getattr(library, f"{verb}Timeout")(str(error)) from error
     except OSError as error:
         raise getattr(library, f"{verb}Error")(str(error)) from error
+
+
+class StreamBase:
+    """httpcore's NetworkStream over a socket through a proxy."""
+
+    library: ClassVar[ModuleType]
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        """Return what arrives next; b"" at the end. Raises ReadTimeout, ReadError."""
+        with stream_failures(self.library, "Read"):
+            self._socket.settimeout(timeout)
+            return self._socket.recv(max_bytes)
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        """Send all of the bytes. Raises WriteTimeout, WriteError."""
+        with stream_failures(self.library, "Write"):
+            self._socket.settimeout(timeout)
+            self._socket.sendall(buffer)
+
+    def close(self) -> None:
+        """Close; what was written is delivered."""
+        self._socket.close()
+
+    def _encrypt(self, context: ssl.SSLContext, server_hostname: str | None, timeout: float | None) -> None:
+        with connect_failures(self.library), on_failure(self._socket.close):
+            self._socket.settimeout(timeout)
+            self._socket = context.wrap_socket(self._socket, server_hostname=server_hostname)
+
+    def get_extra_info(self, info: str) -> object:
+        """Return what httpcore and its users ask for."""
+        match info:
+            case "ssl_object":
+                return self._socket if isinstance(self._socket, ssl.SSLSocket) else None
+            case "client_addr":
+                return self._socket.getsockname()
+            case "server_addr":
+                return self._socket.getpeername()
+            case "socket":
+                return self._socket
+            case "is_readable":
+                return _is_readable(self._socket)
+            case _:
+                return None
+
+
+class BackendBase:
+    """httpcore's NetworkBackend, whose connections go through a proxy."""
+
+    library: ClassVar[ModuleType]
+
+    def __init__(self, proxy: str | ProxyUrl | SyncClient) -> None:
+        """`proxy` is a URL, or a `socks6.sync.Client` that its maker closes. Raises ConfigurationError for an impossible URL."""
+        self._own = not isinstance(proxy, SyncClient)
+        self._client = proxy if isinstance(proxy, SyncClient) else SyncClient(proxy)
+
+    def _connect(self, host: str, port: int, timeout: float | None) -> socket.socket:
+        """Connect to a host. Raises ConnectTimeout, ConnectError of the remote host's, ProxyError."""
+        with connect_failures(self.library):
+            return self._client.connect(host, port, timeout=timeout)
+
+    def sleep(self, seconds: float) -> None:
+        """Wait, between two attempts to connect."""
+        time.sleep(seconds)
+
+    def close(self) -> None:
+        """Close the client that a URL was made into. Connections of a pool are closed with the pool, before."""
+        if self._own:
+            self._client.close()
 
 
 class AsyncStreamBase:
@@ -197,6 +274,36 @@ def core_request(core: ModuleType, request: Any) -> Any:  # of one library or th
     )
 
 
+def _is_readable(sock: socket.socket) -> bool:
+    """Return whether bytes have come, or the end, without a request: then httpcore connects anew."""
+    if sock.fileno() < 0:
+        return True
+    if isinstance(sock, ssl.SSLSocket) and sock.pending():
+        return True
+    with selectors.DefaultSelector() as selector:
+        selector.register(sock, selectors.EVENT_READ)
+        return bool(selector.select(0))
+
+
+class BodyBase:
+    """The body of a response, as it arrives."""
+
+    library: ClassVar[ModuleType]
+
+    def __init__(self, stream: Iterable[bytes]) -> None:
+        self._stream = stream
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Give the pieces. Raises ReadError, ReadTimeout, RemoteProtocolError."""
+        with http_failures(self.library):
+            yield from self._stream
+
+    def close(self) -> None:
+        """Give the connection back to the pool, or close it where the body was not read whole."""
+        if hasattr(self._stream, "close"):
+            self._stream.close()
+
+
 class AsyncBodyBase:
     """The body of a response, as it arrives."""
 
@@ -266,3 +373,54 @@ class AsyncTransportBase:
         with http_failures(self.library):
             await self._pool.aclose()
         await self._backend.aclose()
+
+
+class TransportBase:
+    """httpx's BaseTransport through a proxy."""
+
+    library: ClassVar[ModuleType]
+    core: ClassVar[ModuleType]
+    backend: ClassVar[type[BackendBase]]
+    body: ClassVar[type[BodyBase]]
+
+    def __init__(
+        self,
+        proxy: str | ProxyUrl | SyncClient,
+        *,
+        verify: ssl.SSLContext | str | bool = True,
+        cert: Certificate | None = None,
+        trust_env: bool = True,
+        http1: bool = True,
+        http2: bool = False,
+        limits: Limits | None = None,
+        retries: int = 0,
+    ) -> None:
+        """`proxy` is a URL, or a `socks6.sync.Client` that its maker closes; the rest is as with `HTTPTransport`."""
+        self._backend = self.backend(proxy)
+        settings = pool_settings(
+            self.library,
+            verify=verify,
+            cert=cert,
+            trust_env=trust_env,
+            http1=http1,
+            http2=http2,
+            limits=limits,
+            retries=retries,
+        )
+        self._pool = self.core.ConnectionPool(network_backend=self._backend, **settings)
+
+    def _respond(self, request: Any) -> Any:  # of one library or the other
+        with http_failures(self.library):
+            answer = self._pool.handle_request(core_request(self.core, request))
+        return self.library.Response(
+            status_code=answer.status,
+            headers=answer.headers,
+            stream=self.body(answer.stream),
+            extensions=answer.extensions,
+        )
+
+    def close(self) -> None:
+        """Close the connections, and the client that a URL was made into."""
+        with http_failures(self.library):
+            self._pool.close()
+        self._backend.close()

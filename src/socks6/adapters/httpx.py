@@ -1,9 +1,9 @@
-"""httpx through a proxy: `httpx.AsyncClient(transport=AsyncTransport(URL))`."""
+"""httpx through a proxy: `httpx.AsyncClient(transport=AsyncTransport(URL))`, `httpx.Client(transport=Transport(URL))`."""
 
 from typing import ClassVar
 
 from socks6.adapters.base import missing
-from socks6.adapters.http_base import AsyncBodyBase, AsyncTransportBase
+from socks6.adapters.http_base import AsyncBodyBase, AsyncTransportBase, BodyBase, TransportBase
 from socks6.compat import override
 
 try:
@@ -12,7 +12,11 @@ try:
 except ImportError as error:
     raise missing("httpx", "httpx") from error
 
-from socks6.adapters.httpcore import AsyncBackend
+from socks6.adapters.httpcore import AsyncBackend, Backend
+
+
+class _Body(BodyBase, httpx.SyncByteStream):
+    library: ClassVar = httpx
 
 
 class _AsyncBody(AsyncBodyBase, httpx.AsyncByteStream):
@@ -35,4 +39,19 @@ class AsyncTransport(AsyncTransportBase, httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request; return the response, whose body is still to come."""
         response: httpx.Response = await self._respond(request)
+        return response
+
+
+class Transport(TransportBase, httpx.BaseTransport):
+    """Sends the requests of an `httpx.Client` through a proxy. Raises as `AsyncTransport` does."""
+
+    library: ClassVar = httpx
+    core: ClassVar = httpcore
+    backend: ClassVar = Backend
+    body: ClassVar = _Body
+
+    @override
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request; return the response, whose body is still to come."""
+        response: httpx.Response = self._respond(request)
         return response

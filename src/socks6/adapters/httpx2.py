@@ -1,9 +1,9 @@
-"""httpx2 through a proxy: `httpx2.AsyncClient(transport=AsyncTransport(URL))`."""
+"""httpx2 through a proxy: `httpx2.AsyncClient(transport=AsyncTransport(URL))`, `httpx2.Client(transport=Transport(URL))`."""
 
 from typing import ClassVar
 
 from socks6.adapters.base import missing
-from socks6.adapters.http_base import AsyncBodyBase, AsyncTransportBase
+from socks6.adapters.http_base import AsyncBodyBase, AsyncTransportBase, BodyBase, TransportBase
 from socks6.compat import override
 
 try:
@@ -12,7 +12,11 @@ try:
 except ImportError as error:
     raise missing("httpx2", "httpx2") from error
 
-from socks6.adapters.httpcore2 import AsyncBackend
+from socks6.adapters.httpcore2 import AsyncBackend, Backend
+
+
+class _Body(BodyBase, httpx2.SyncByteStream):
+    library: ClassVar = httpx2
 
 
 class _AsyncBody(AsyncBodyBase, httpx2.AsyncByteStream):
@@ -35,4 +39,19 @@ class AsyncTransport(AsyncTransportBase, httpx2.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send a request; return the response, whose body is still to come."""
         response: httpx2.Response = await self._respond(request)
+        return response
+
+
+class Transport(TransportBase, httpx2.BaseTransport):
+    """Sends the requests of an `httpx2.Client` through a proxy. Raises as `AsyncTransport` does."""
+
+    library: ClassVar = httpx2
+    core: ClassVar = httpcore2
+    backend: ClassVar = Backend
+    body: ClassVar = _Body
+
+    @override
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Send a request; return the response, whose body is still to come."""
+        response: httpx2.Response = self._respond(request)
         return response

@@ -100,4 +100,4 @@ def test_many_requests_leave_nothing_behind(world: Adapted, loop_name: str, requ
         before = Footprint.of().descriptors
         with asyncio.Runner(loop_factory=LOOP_FACTORIES[loop_name]) as runner:
             runner.run(work())
-    assert Footprint.of().descriptors == before
+    assert Footprint.of().descriptors <= before

@@ -6,7 +6,7 @@ import httpcore
 import pytest
 
 from socks6 import Client
-from socks6.adapters.httpcore import AsyncBackend, AsyncStream
+from socks6.adapters.httpcore import AsyncBackend, AsyncStream, Backend
 from tests.kit.adapted import Adapted
 from tests.kit.origins import echo
 
@@ -71,3 +71,31 @@ def test_tls_failures_are_httpcores(world: Adapted) -> None:
         await backend.aclose()
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("kind", ["socks6", "socks6+quic"])
+def test_blocking_streams(world: Adapted, kind: str) -> None:
+    backend = Backend(world.url(kind))
+    with httpcore.ConnectionPool(ssl_context=world.site.trusting(), network_backend=backend) as pool:
+        for _ in range(2):
+            assert pool.request("GET", f"{world.site.url}/version").content == b"1.1"
+        assert len(pool.connections) == 1
+    with echo() as place:
+        stream = backend.connect_tcp(place.host, place.port)
+        assert stream.get_extra_info("server_addr")
+        assert stream.get_extra_info("ssl_object") is None
+        stream.write(b"hello")
+        assert stream.read(1) == b"h"
+        assert stream.get_extra_info("is_readable")
+        assert stream.read(100) == b"ello"
+        assert not stream.get_extra_info("is_readable")
+        with pytest.raises(httpcore.ReadTimeout):
+            stream.read(1, timeout=0.01)
+        with pytest.raises(httpcore.ConnectError):
+            stream.start_tls(world.site.trusting(), "localhost")
+        assert stream.get_extra_info("is_readable")
+    with pytest.raises(httpcore.ConnectTimeout):
+        backend.connect_tcp(world.silent.host, world.silent.port, timeout=0.1)
+    with pytest.raises(httpcore.ConnectError, match="Unix"):
+        backend.connect_unix_socket("/tmp/x")
+    backend.close()
