@@ -10,8 +10,9 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -61,6 +62,18 @@ FLAGS: Final = [
 ]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """What one load took."""
+
+    seconds: float
+    connections: int
+
+
+Loads = Mapping[str, Sequence[Load]]
+"""By the name of the way."""
+
+
 def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
@@ -95,66 +108,69 @@ def browser_command(profile: str, port: int | None, url: str) -> list[str]:
     return [programs.optional_program("chromium"), *FLAGS, f"--user-data-dir={profile}", proxy, url]
 
 
-def measure(ways: Sequence[str], *, repeat: int) -> tuple[dict[str, list[float]], dict[str, str]]:
-    """Load the page by turns; return the seconds of each load by way, and failures."""
-    taken: dict[str, list[float]] = {name: [] for name in ways}
-    with (
-        ExitStack() as stack,
-        first_byte.scene([PAIRS[name] for name in ways if name != DIRECT], delay=DELAY) as scene,
-    ):
-        address = scene.road.last_address()
-        cores = frozenset(os.sched_getaffinity(0))
-        warm = (address, first_byte.origin_port(stack, scene.road))
+def measure(ways: Sequence[str], *, repeat: int) -> tuple[dict[str, list[Load]], dict[str, str]]:
+    """Load the page by turns; return the loads of each way, and failures."""
+    taken: dict[str, list[Load]] = {name: [] for name in ways}
+    pairs = [PAIRS[name] for name in ways if name != DIRECT]
+    with ExitStack() as stack, first_byte.scene(pairs, delay=DELAY) as scene:
+        warm = (scene.road.last_address(), first_byte.origin_port(stack, scene.road))
         for turn in range(repeat):
             for name in ways:
                 if name in scene.failures:
                     continue
                 print(f"  {turn + 1} of {repeat}: {name}", file=sys.stderr, flush=True)
-                words = [sys.executable, "-m", page_origin.__name__, address, str(LOADS)]
                 try:
-                    with ExitStack() as held:
-                        with scene.road.last.entered():
-                            origin = held.enter_context(
-                                Process(words, cores=cores, environment={"PYTHONPATH": str(ROOT)})
-                            )
-                        url = f"http://{address}:{origin.line(timeout=10.0)}/start"
-                        profile = held.enter_context(
-                            TemporaryDirectory(prefix="chromium-", ignore_cleanup_errors=True)
-                        )
-                        with scene.road.first.entered():
-                            for _ in range(3 if name in scene.ports else 0):
-                                first_byte.ask(scene.ports[name], warm)
-                            command = browser_command(profile, scene.ports.get(name), url)
-                            held.enter_context(
-                                Process(
-                                    command, cores=cores, environment={"HOME": profile}, keep_errors=False
-                                )
-                            )
-                        for _ in range(LOADS):
-                            seen = json.loads(origin.line(timeout=LOAD_TIMEOUT))
-                            if seen["failed"]:
-                                raise ProcessError(f"{seen['failed']} resources failed")
-                            taken[name].append(seen["ms"] / 1e3)
+                    with scene.road.first.entered():
+                        for _ in range(first_byte.WARM_UP if name in scene.ports else 0):
+                            first_byte.ask(scene.ports[name], warm)
+                    taken[name] += _loaded(scene, name)
                 except (OSError, ProcessError) as error:  # that way's alone
                     scene.failures[name] = str(error).strip().splitlines()[-1]
-                time.sleep(0.3)
         return taken, scene.failures
 
 
-def report(
-    taken: Mapping[str, Sequence[float]], failures: Mapping[str, str], about: Mapping[str, str]
-) -> str:
+def _loaded(scene: first_byte.Scene, name: str) -> Iterator[Load]:
+    """Start a browser, which loads the page several times; yield what each load took."""
+    address = scene.road.last_address()
+    cores = frozenset(os.sched_getaffinity(0))
+    words = [sys.executable, "-m", page_origin.__name__, address, str(LOADS)]
+    with ExitStack() as stack:
+        profile = stack.enter_context(TemporaryDirectory(prefix="chromium-", ignore_cleanup_errors=True))
+        with scene.road.last.entered():
+            origin = stack.enter_context(Process(words, cores=cores, environment={"PYTHONPATH": str(ROOT)}))
+        url = f"http://{address}:{origin.line(timeout=10.0)}/start"
+        command = browser_command(profile, scene.ports.get(name), url)
+        with scene.road.first.entered():
+            stack.enter_context(
+                Process(command, cores=cores, environment={"HOME": profile}, keep_errors=False)
+            )
+        for _ in range(LOADS):
+            seen = json.loads(origin.line(timeout=LOAD_TIMEOUT))
+            if seen["failed"]:
+                raise ProcessError(f"{seen['failed']} resources failed")
+            if (seen["from"] == scene.road.own_address(0)) != (name == DIRECT):
+                raise ProcessError(f"the browser came from {seen['from']}")
+            yield Load(seconds=seen["ms"] / 1e3, connections=seen["connections"])
+
+
+def report(taken: Loads, failures: Mapping[str, str], about: Mapping[str, str]) -> str:
     """Return a page with a table."""
-    direct = median(taken[DIRECT]) if taken.get(DIRECT) else None
+    direct = median(load.seconds for load in taken[DIRECT]) if taken.get(DIRECT) else None
     lines = [f"# A page of {page_origin.RESOURCES} small resources in Chromium, over a link of 40 ms", ""]
     lines += [EXPLANATION, ""]
-    lines += ["| through | median ms | least | most | beside direct |", "|---|---:|---:|---:|---:|"]
-    for name, seconds in taken.items():
-        if seconds:
+    lines += [
+        "| through | median ms | least | most | beside direct | connections |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    for name, loads in taken.items():
+        if loads:
+            seconds = [load.seconds for load in loads]
             figures = (median(seconds), min(seconds), max(seconds))
             beside = f"{median(seconds) / direct:.2f}" if direct else ""
             cells = " | ".join(f"{figure * 1e3:.0f}" for figure in figures)
-            lines.append(f"| {LABELS[name]} | {cells} | {beside} |")
+            lines.append(
+                f"| {LABELS[name]} | {cells} | {beside} | {median(load.connections for load in loads):g} |"
+            )
     lines += ["", *(f"- {LABELS[name]} failed: {why}" for name, why in failures.items()), ""]
     lines += ["## Where", "", *(f"- {name}: {value}" for name, value in about.items())]
     return "\n".join(lines) + "\n"
@@ -163,7 +179,10 @@ def report(
 def run(asked: argparse.Namespace) -> int:
     """Measure, write, draw."""
     if asked.draw:
-        return _drawn(json.loads(asked.draw.read_text())["seconds"], asked.pictures)
+        saved = json.loads(asked.draw.read_text())["loads"]
+        return _drawn(
+            {name: [Load(**each) for each in loads] for name, loads in saved.items()}, asked.pictures
+        )
     if LINK_OBSTACLE:
         print(LINK_OBSTACLE, file=sys.stderr)
         return 1
@@ -178,21 +197,27 @@ def run(asked: argparse.Namespace) -> int:
     about["took"] = f"{time.monotonic() - began:.0f} s"
     asked.output.mkdir(parents=True, exist_ok=True)
     base = asked.output / f"{about['date'].split()[0]}-{SUITE}"
-    whole = {"suite": SUITE, "machine": about, "failures": failures, "seconds": taken}
+    whole = {
+        "suite": SUITE,
+        "machine": about,
+        "failures": failures,
+        "loads": {name: list(map(asdict, loads)) for name, loads in taken.items()},
+    }
     base.with_suffix(".json").write_text(json.dumps(whole, indent=1, ensure_ascii=False) + "\n")
     base.with_suffix(".md").write_text(text := report(taken, failures, about))
     print(text, flush=True)
     return _drawn(taken, asked.pictures)
 
 
-def _drawn(taken: Mapping[str, Sequence[float]], pictures: Path) -> int:
+def _drawn(taken: Loads, pictures: Path) -> int:
     try:
         from benchmarks.load.pairs.page_plot import draw  # noqa: PLC0415 - most do without matplotlib
     except ImportError:
         print(f"no plot, for want of matplotlib: {PLOT}", file=sys.stderr)
         return 1
+    bars = {LABELS[name]: [load.seconds for load in loads] for name, loads in taken.items() if loads}
     print(
-        f"drew {draw({LABELS[name]: each for name, each in taken.items() if each}, pictures)}",
+        f"drew {draw(bars, pictures)}",
         file=sys.stderr,
     )
     return 0

@@ -2,7 +2,8 @@
 
 Each load has ports of its own, which stand for hosts, so that no connection is open yet. A browser begins at the first
 port, "/start", which leads to the page of load 0, and that on to the next. The first line printed is the port to begin
-at; then, for each load, a line of JSON: its milliseconds from navigation to the load event, and how many resources failed.
+at; then, for each load, a line of JSON: its milliseconds from navigation to the load event, how many resources failed, how
+many connections were made, and from which address.
 """
 
 import asyncio
@@ -74,6 +75,7 @@ class Origin:
         self._loads = loads
         self._begin = 0
         self._ports: list[list[int]] = []
+        self._connections = 0
 
     async def serve(self) -> None:
         """Listen, say where, answer until cancelled."""
@@ -88,22 +90,24 @@ class Origin:
         return port
 
     async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._connections += 1
+        source: str = writer.get_extra_info("peername")[0]
         try:
             with contextlib.suppress(OSError, asyncio.IncompleteReadError, TimeoutError):
                 while True:
                     async with asyncio.timeout(PATIENCE):
                         request = await reader.readuntil(b"\r\n\r\n")
-                    kind, content = self._answer(request.split(b" ", 2)[1].decode())
+                    kind, content = self._answer(request.split(b" ", 2)[1].decode(), source)
                     head = f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {len(content)}\r\n"
                     writer.write(f"{head}Cache-Control: no-store\r\n\r\n".encode() + content)
         finally:
             writer.close()
 
-    def _answer(self, target: str) -> tuple[str, bytes]:
+    def _answer(self, target: str, source: str) -> tuple[str, bytes]:
         url = urlsplit(target)
         query = dict(parse_qsl(url.query))
         if url.path == "/start":
-            return "text/html", self._started(query).encode()
+            return "text/html", self._started(query, source).encode()
         if url.path == "/page":
             load = int(query["load"])
             return "text/html", page(self._host, self._begin, self._ports[load], load).encode()
@@ -111,11 +115,13 @@ class Origin:
             return "image/x-icon", b""
         return resource(url.path)
 
-    def _started(self, query: dict[str, str]) -> str:
+    def _started(self, query: dict[str, str], source: str) -> str:
         load = -1
         if "load" in query:
             load = int(query["load"])
-            print(json.dumps({"ms": float(query["ms"]), "failed": int(query["failed"])}), flush=True)
+            seen = {"ms": float(query["ms"]), "failed": int(query["failed"])}
+            print(json.dumps({**seen, "connections": self._connections, "from": source}), flush=True)
+        self._connections = 0
         if load + 1 == self._loads:
             return start("")
         return start(f"http://{self._host}:{self._ports[load + 1][0]}/page?load={load + 1}")

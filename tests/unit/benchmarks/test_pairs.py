@@ -137,8 +137,9 @@ def test_a_resource_has_the_size_in_its_name(kind: str) -> None:
 
 
 def test_the_report_of_page_loads() -> None:
-    taken = {"direct": [0.2, 0.4, 0.3], "ours-tls": [0.6], "ssh": []}
+    direct = [page.Load(seconds=seconds, connections=60) for seconds in (0.2, 0.4, 0.3)]
+    taken = {"direct": direct, "ours-tls": [page.Load(seconds=0.6, connections=32)], "ssh": []}
     lines = page.report(taken, {"ssh": "it ended"}, {"cores": "2"}).splitlines()
-    assert "| direct | 300 | 200 | 400 | 1.00 |" in lines
-    assert "| ours, TLS | 600 | 600 | 600 | 2.00 |" in lines
+    assert "| direct | 300 | 200 | 400 | 1.00 | 60 |" in lines
+    assert "| ours, TLS | 600 | 600 | 600 | 2.00 | 32 |" in lines
     assert "- ssh -D failed: it ended" in lines
