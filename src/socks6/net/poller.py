@@ -15,7 +15,10 @@ import errno
 import os
 import select
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Final, Protocol
+
+from socks6.net.scratch import Scratch
 
 MAX_EVENTS: Final = 256  # taken from the kernel at a time
 MAX_POLLS: Final = 4  # in one turn of the loop, as long as there are events
@@ -51,6 +54,11 @@ class Poller:
         self._later: list[EventHandler] = []
         self._lone_events = 0
         self._loop.add_reader(self._epoll.fileno(), self._turn)
+
+    @cached_property
+    def scratch(self) -> Scratch:
+        """What those that copy read into; made when one does."""
+        return Scratch()
 
     def add(self, fd: int, handler: EventHandler) -> None:
         """Report to `handler` what happens to `fd`, and what is the case already: never WRITABLE. Raises OSError.

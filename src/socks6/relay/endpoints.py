@@ -3,6 +3,7 @@
 import socket as sockets
 from typing import Protocol
 
+from socks6.net.scratch import Scratch
 from socks6.net.stream import ByteStream
 from socks6.net.transports.tls import TlsStream
 
@@ -17,10 +18,10 @@ class RelayEndpoint(Protocol):
     def drained(self) -> bool:
         """Whether nothing is left but what the socket reports: the last `receive` took all that it had, as far as one can know."""
 
-    def receive(self, max_bytes: int) -> bytes | None:
-        """Return what is there; b"" at the end, None for nothing yet. Raises OSError."""
+    def receive(self, scratch: Scratch) -> int | None:
+        """Put what is there into `scratch.plain`; return how much, 0 at the end, None for nothing yet. Raises OSError."""
 
-    def put(self, data: bytes) -> bool:
+    def put(self, data: bytes | memoryview) -> bool:
         """Take all of `data`; return whether the socket did, too. If not, `flush` goes first. Raises OSError."""
 
     def flush(self) -> bool:
@@ -42,23 +43,23 @@ class SocketEndpoint:
         self._rest = memoryview(b"")
         self.announces_end = False
 
-    def receive(self, max_bytes: int) -> bytes | None:
+    def receive(self, scratch: Scratch) -> int | None:
         try:
-            data = self.socket.recv(max_bytes)
+            size = self.socket.recv_into(scratch.plain)
         except BlockingIOError:
             self.drained = True
             return None
-        self.drained = self._knows and len(data) < max_bytes
-        return data
+        self.drained = self._knows and size < len(scratch.plain)
+        return size
 
-    def put(self, data: bytes) -> bool:
+    def put(self, data: bytes | memoryview) -> bool:
         try:
             sent = self.socket.send(data)
         except BlockingIOError:
             sent = 0
         if sent == len(data):
             return True
-        self._rest = memoryview(data)[sent:]
+        self._rest = memoryview(bytes(data[sent:]))
         return False
 
     def flush(self) -> bool:
@@ -76,25 +77,19 @@ class SocketEndpoint:
 class TlsEndpoint:
     """A stream over TLS."""
 
-    __slots__ = ("_stream", "announces_end", "socket")
+    __slots__ = ("_stream", "announces_end", "flush", "put", "receive", "socket")
 
     def __init__(self, stream: TlsStream, carrier: sockets.socket) -> None:
         self.socket = carrier
         self.announces_end = True
         self._stream = stream
+        self.receive = stream.receive_into  # as they are: each piece costs a call less
+        self.put = stream.put_nowait
+        self.flush = stream.flush_nowait
 
     @property
     def drained(self) -> bool:
         return self._stream.drained
-
-    def receive(self, max_bytes: int) -> bytes | None:
-        return self._stream.receive_nowait(max_bytes)
-
-    def put(self, data: bytes) -> bool:
-        return self._stream.put_nowait(data)
-
-    def flush(self) -> bool:
-        return self._stream.flush_nowait()
 
     def end(self) -> bool:
         self._stream.end_nowait()

@@ -5,10 +5,10 @@ takes nothing. The state machine is `relay.joined`.
 """
 
 from socks6.compat import override
-from socks6.net.poller import Poller
+from socks6.net.poller import READABLE, Poller
 from socks6.relay.endpoints import RelayEndpoint
-from socks6.relay.joined import DROPPING, FINISHING, SendingFailed
-from socks6.relay.polled import LONE_BYTES, PIECE_BYTES, PIECES_PER_TURN, PolledDirection, PolledStreams
+from socks6.relay.joined import DROPPING, FINISHED, FINISHING, FLOWING, SendingFailed
+from socks6.relay.polled import LONE_BYTES, PIECES_PER_TURN, PolledDirection, PolledStreams
 
 
 def pump_streams(client: RelayEndpoint, remote: RelayEndpoint, poller: Poller) -> PolledStreams:
@@ -39,7 +39,15 @@ class PumpDirection(PolledDirection):
             super().source_failed(error)
 
     @override
-    def put(self, data: bytes) -> None:
+    def on_events(self, events: int) -> None:
+        """Handle the usual case at once: bytes that came alone."""
+        if events != READABLE or self.held or self.scheduled or self.state is not FLOWING or self.left:
+            super().on_events(events)
+        else:
+            self.move(drain=False)
+
+    @override
+    def put(self, data: bytes | memoryview) -> None:
         if self.state is DROPPING:
             return
         if self.untuned is not None and (self.bytes_moved or len(data) > LONE_BYTES):
@@ -73,24 +81,25 @@ class PumpDirection(PolledDirection):
 
     @override
     def end_sink(self) -> bool:
-        if self.sink.end():
-            return True
+        if (not self.sink.announces_end and self.reverse.state is FINISHED) or self.sink.end():
+            return True  # closing the socket ends it, too
         self._hold(0)
         return False
 
     @override
     def move(self, *, drain: bool) -> None:
+        source, scratch = self.source, self.poller.scratch
         for _ in range(PIECES_PER_TURN):
-            data = self.source.receive(PIECE_BYTES)
-            if data is None:
-                if self.source.drained:
+            size = source.receive(scratch)
+            if size is None:
+                if source.drained:
                     return
                 continue  # what came made no byte, and there is more
-            if not data:
+            if not size:
                 self.finish()
                 return
-            self.put(data)
-            if self.held or (self.source.drained and not drain):
+            self.put(scratch.plain[:size])
+            if self.held or (source.drained and not drain):
                 return
         self.wake()
 

@@ -8,6 +8,7 @@ from typing import cast
 import pytest
 
 from socks6.net.poller import WRITABLE, Poller
+from socks6.net.scratch import Scratch
 from socks6.relay.joined import DirectionState
 from socks6.relay.polled import PIECES_PER_TURN, PolledStreams
 from socks6.relay.pump import PumpDirection, pump_streams
@@ -29,17 +30,20 @@ class Side:
         self.got: list[bytes] = []
         self.broken: OSError | None = None
 
-    def receive(self, max_bytes: int) -> bytes | None:
+    def receive(self, scratch: Scratch) -> int | None:
         given = self.gives.popleft() if self.gives else None
         self.drained = not self.gives
         if isinstance(given, OSError):
             raise given
-        return given
+        if given is None:
+            return None
+        scratch.plain[: len(given)] = given
+        return len(given)
 
-    def put(self, data: bytes) -> bool:
+    def put(self, data: bytes | memoryview) -> bool:
         if self.broken:
             raise self.broken
-        self.got.append(data)
+        self.got.append(bytes(data))
         return self.takes
 
     def flush(self) -> bool:
@@ -61,6 +65,7 @@ class Events:
         self.due: list[object] = []
         self.writable: list[int] = []
         self.forgotten: list[int] = []
+        self.scratch = Scratch()
 
     def add(self, descriptor: int, handler: object) -> None: ...
 

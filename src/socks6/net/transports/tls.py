@@ -24,6 +24,7 @@ from socks6.net.datagrams.shared import SharedPorts
 from socks6.net.encryption.certificates import check_pin, user_of
 from socks6.net.encryption.contexts import ReloadingContext, client_context, failure_of, server_context
 from socks6.net.scopes import on_failure, waiting_for
+from socks6.net.scratch import Scratch
 from socks6.net.sockets import SocketListener, SocketStream, WrappingListener
 from socks6.net.stream import (
     SENDS_ALREADY,
@@ -361,6 +362,64 @@ class TlsStream(PushbackStream):
 
     receive = receive_in_turn
 
+    def receive_into(self, scratch: Scratch) -> int | None:
+        """Decrypt what is there into `scratch.plain`; return how much, 0 at the end, None for nothing yet. Raises OSError."""
+        carrier = self.beneath.raw_socket
+        if not self._dry or self._at_end or self._plain or self._closed or self._unwanted or carrier is None:
+            data = self.receive_nowait(len(scratch.plain))
+            if data:
+                scratch.plain[: len(data)] = data
+            return None if data is None else len(data)
+        try:
+            size = carrier.recv_into(scratch.encrypted)
+        except BlockingIOError:
+            self._short = True
+            return None
+        if not size:
+            return len(self._cut())
+        self._short = size < len(scratch.encrypted)
+        made, dry = 0, True
+        for start in range(0, size, READ_BYTES):  # so that OpenSSL's buffer does not grow
+            self.session.incoming.write(scratch.encrypted[start : min(start + READ_BYTES, size)])
+            if dry:
+                made, dry = self._decrypt_into(scratch.plain, made)
+        return made or self._nothing_made()
+
+    def _nothing_made(self) -> int | None:
+        return 0 if self._at_end else None
+
+    def _decrypt_into(  # noqa: C901 - split, each record would cost a call more
+        self, plain: memoryview, made: int
+    ) -> tuple[int, bool]:
+        """Decrypt what is here behind the `made` first bytes; return how many there are then, and whether that is all.
+
+        Raises TlsFailed if there are none.
+        """
+        incoming, read = self.session.incoming, self.session.tls.read
+        most = len(plain) - MAX_RECORD_BYTES
+        self._dry = False
+        try:
+            for _ in range(MAX_RECORDS_PER_READ):
+                size = int(read(MAX_RECORD_BYTES, plain[made:]))
+                made += size
+                if not size:
+                    self._at_end = True
+                    break
+                if not incoming.pending:
+                    self._dry = True
+                    break
+                if made > most:
+                    break
+        except ssl.SSLWantReadError:
+            self._dry = True
+            self._answer()
+        except ssl.SSLZeroReturnError:
+            self._at_end = True
+        except ssl.SSLError as error:
+            if not made:  # else it is raised the next time
+                raise self._broken(error) from error
+        return made, self._dry
+
     @override
     def unread(self, data: bytes) -> None:
         self._plain = data + self._plain
@@ -407,23 +466,30 @@ class TlsStream(PushbackStream):
         await self.beneath.wait_writable()
 
     def put_nowait(self, data: bytes | memoryview) -> bool:
-        """Take all of `data`, a piece at most; return whether nothing of it is left to `flush_nowait`.
+        """Take all of `data`; return whether nothing of it is left to `flush_nowait`.
 
         Not to be called while anything is.
         """
-        self._encrypt(data)
-        return self.flush_nowait()
+        if len(data) <= READ_BYTES:
+            self._encrypt(data)
+            return self.flush_nowait()
+        left = False
+        for start in range(0, len(data), READ_BYTES):  # so that OpenSSL's buffer does not grow
+            self._encrypt(data[start : start + READ_BYTES])
+            left = left or not self.flush_nowait()
+        return not left
 
     def flush_nowait(self) -> bool:
         """Send what the stream beneath takes; return whether nothing is left."""
-        while True:
+        if self._unsent:
+            self._unsent = self._unsent[self.beneath.send_nowait(self._unsent) :]
             if self._unsent:
-                self._unsent = self._unsent[self.beneath.send_nowait(self._unsent) :]
-                if self._unsent:
-                    return False
-            if not self.session.outgoing.pending:
-                return True
-            self._unsent = memoryview(self.session.outgoing.read())
+                return False
+        data = self.session.outgoing.read()
+        if data and (sent := self.beneath.send_nowait(data)) < len(data):
+            self._unsent = memoryview(data)[sent:]
+            return False
+        return True
 
     async def send_eof(self) -> None:
         self._begin_sending()

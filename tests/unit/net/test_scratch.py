@@ -1,0 +1,14 @@
+"""Room to read into."""
+
+import ctypes
+
+from socks6.net.scratch import ENCRYPTED_BYTES, PLAIN_BYTES, Scratch
+from socks6.net.transports.tls import MAX_RECORD_BYTES
+
+
+def test_both_begin_at_a_page_and_what_is_decrypted_has_room() -> None:
+    scratch = Scratch()
+    for view, size in ((scratch.plain, PLAIN_BYTES), (scratch.encrypted, ENCRYPTED_BYTES)):
+        assert len(view) == size
+        assert ctypes.addressof(ctypes.c_char.from_buffer(view)) % 4096 == 0
+    assert PLAIN_BYTES - ENCRYPTED_BYTES >= MAX_RECORD_BYTES
