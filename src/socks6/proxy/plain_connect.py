@@ -24,7 +24,6 @@ from socks6.net.accept import ConnectionLimits
 from socks6.net.direct import DirectOutbound
 from socks6.net.eager import EagerTaskGroup
 from socks6.net.machine_io import READ_SIZE
-from socks6.net.scopes import on_failure
 from socks6.net.sockets import (
     SocketStream,
     close_descriptor,
@@ -129,7 +128,8 @@ class _PlainConnect:
 
     def _read(self) -> None:
         if (
-            not self._connection.secured
+            self._carrier is not self._stream
+            and not self._connection.secured
             and isinstance(self._stream, TlsStream)
             and not self._secure(self._stream)
         ):
@@ -274,11 +274,14 @@ class _PlainConnect:
         except OperationFailed as failure:
             close_in_order(self._carrier.raw_socket)
             return await self._answered(None, unsent + form.failure(failure.code))
-        with on_failure(remote.stream.abort):
+        try:
             bound = remote.bound
             answer = unsent + form.success(bound.host or UNSPECIFIED_IPV4, bound.port)
             if rest := self._send(answer):
                 await self._stream.send(rest)
+        except BaseException:
+            remote.stream.abort()
+            raise
         return Tunnel(remote=remote.stream, initial_data=request.initial_data[remote.first_data_sent :])
 
     async def _wait_connected(

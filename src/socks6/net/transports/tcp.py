@@ -211,8 +211,11 @@ async def _connect_at_first(
     stream = SocketStream(stream_socket(address.family, socket.IPPROTO_TCP))
     if poller is not None:
         stream.poll_with(poller)
-    with on_failure(stream.abort):
+    try:
         error = await stream.connect(address.socket_address, ATTEMPT_DELAY)
+    except BaseException:
+        stream.abort()
+        raise
     if error in CONNECTED:
         return stream, None
     if error in CONNECTING:

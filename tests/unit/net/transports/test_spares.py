@@ -168,6 +168,27 @@ def test_old_ones_are_closed_and_replaced_until_requests_are_long_ago(
     run(scene())
 
 
+def test_none_are_made_while_so_many_requests_come_that_few_would_get_one(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spares, "BUSY_SECONDS", 0.2)
+
+    async def scene() -> None:
+        proxy = Proxy()
+        async with keeping(proxy) as connector:
+            for _ in range(spares.MAX_REQUESTS):
+                connector._requested.append(asyncio.get_running_loop().time())
+            await asked(connector, REQUEST)
+            await turns()
+            assert len(proxy.opened) == 1
+            await asyncio.sleep(0.25)
+            await asked(connector, REQUEST)
+            await turns()
+            assert len(proxy.opened) > 2
+
+    run(scene())
+
+
 @pytest.mark.parametrize("fault", ["closed", "reset", "other network", "too old"])
 def test_a_connection_that_is_not_sound_is_not_used(
     run: Run, monkeypatch: pytest.MonkeyPatch, fault: str
@@ -183,6 +204,7 @@ def test_a_connection_that_is_not_sound_is_not_used(
                 case "reset":
                     proxy.opened[1][1].abort()
                 case "other network":
+                    connector._spares[0].since -= spares.FRESH_SECONDS
                     monkeypatch.setattr(spares, "source_address", lambda _: "192.0.2.1")
                 case _:
                     connector._spares[0].since -= spares.SPARE_SECONDS
