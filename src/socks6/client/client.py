@@ -22,16 +22,11 @@ from socks6.client.bind import (
     PushedStreamRouter,
     open_listener,
 )
-from socks6.client.chain import ChainedHop
-from socks6.client.connector import DialFunction, ProxyConnector
+from socks6.client.connector import DialFunction, PreviousHop, ProxyConnector
 from socks6.client.datagram_transport import ProxiedDatagramTransport
-from socks6.client.environment import NoProxy, client_named_by
-from socks6.client.older_requester import COMMANDS, OlderRequester, check_options, credentials_of
 from socks6.client.options import Options, StackOptions, flatten, for_datagrams, with_defaults
-from socks6.client.requester import GrantedRequest, MethodFactory, Requester, RequestMaker
-from socks6.client.resolving_requester import ResolvingRequester
-from socks6.client.session import ClientSession
-from socks6.client.socks5_association import Socks5AssociationFactory
+from socks6.client.requester import GrantedRequest, MethodFactory, RequestFunction, RequestMaker
+from socks6.client.requesters import requester_for
 from socks6.client.stream import ProxiedStream
 from socks6.client.transport import TransportFactory
 from socks6.compat import override
@@ -45,7 +40,6 @@ from socks6.errors import (
 from socks6.message.address import normalize_host, without_trailing_dot
 from socks6.message.codes import Command, Parity
 from socks6.message.dialect import DatagramLayout, Dialect
-from socks6.message.first_bytes import SPOKEN
 from socks6.message.options import STANDARD, Option, OptionTable
 from socks6.message.requests import Request
 from socks6.net.scopes import on_failure, time_limit, waited_for
@@ -53,13 +47,14 @@ from socks6.net.stream import NO_ENDPOINT, ByteStream, Endpoint, Protection, Sub
 from socks6.net.transports.base import Transport, send_first
 from socks6.net.transports.registry import TRANSPORTS
 from socks6.net.upstream import UpstreamStatus
-from socks6.net.url import DIRECT, ProxyUrl
+from socks6.net.url import ProxyUrl
 from socks6.protocol.methods.userpass import UsernamePasswordClient, UsernamePasswordCredentials
 
 if sys.platform == "linux":
     from socks6.net.poller import Poller
 if TYPE_CHECKING:
     from socks6.client.alternatives import AlternativeClients
+    from socks6.client.socks5_association import Socks5AssociationFactory
 
 DEFAULT_TIMEOUT: Final = 60.0  # seconds for a whole call, the proxy's connecting to the host included
 CONNECT: Final = Command.CONNECT.value  # as a plain number: to hash the member of an Enum is a Python call
@@ -166,7 +161,7 @@ class Client:
     ) -> None:
         self.hops: Final = _parsed(proxy, transports)
         *before, url = self.hops
-        if url.spoken not in {"socks6", DIRECT, *COMMANDS}:
+        if url.spoken == "mixed":
             raise ConfigurationError(f"{url} is a listener's: name one of the protocols that it speaks")
         self._alternatives: AlternativeClients | None = None
         if alternatives:
@@ -193,12 +188,16 @@ class Client:
         self.speaks_socks6: Final = url.spoken == "socks6"
         self.fast_open: Final = fast_open
         if not self.speaks_socks6:
-            _check_plain(url, session or methods or dialect or option_table is not STANDARD)
+            from socks6.client.older_requester import check_asked  # noqa: PLC0415 - not for SOCKS 6
+
+            check_asked(url, session or methods or dialect or option_table is not STANDARD)
         dialect = url.dialect if dialect is None else dialect
         self._dialect: Final = dialect
         self._before: Client | None = None
-        hop: ChainedHop | None = None
+        hop: PreviousHop | None = None
         if before:  # without sessions, which would have to outlast the streams of others
+            from socks6.client.chain import ChainedHop  # noqa: PLC0415 - few have chains
+
             self._before = previous = Client(
                 before, dial=dial, timeout=None, fast_open=fast_open, session=False, transports=transports
             )
@@ -214,18 +213,19 @@ class Client:
         self._timeout: Final = timeout
         self._transports: Final = TransportFactory()
         ask = partial(self._request, timeout=None)
-        self._association_factory: Final = (
-            AssociationFactory(ask, dialect, url, bool(before))
-            if self.speaks_socks6
-            else Socks5AssociationFactory(ask, bool(before))
-        )
+        self._association_factory: Final = _associations(ask, dialect, url, is_chained=bool(before))
         self._push_router: Final = (
             PushedStreamRouter(dialect, option_table, numbered=url.quic.stream_ids)
             if self._connector.multiplexed
             else None
         )
-        self._requester: Final[RequestMaker] = self._make_requester(
-            (*_password_method(url), *methods), dialect, option_table, session, NoProxy.parse(no_proxy)
+        self._requester: Final[RequestMaker] = requester_for(
+            self._connector,
+            methods=(*_password_method(url), *methods) if self.speaks_socks6 else (),
+            dialect=dialect,
+            option_table=option_table,
+            session=session,
+            no_proxy=no_proxy,
         )
 
     @classmethod
@@ -242,40 +242,14 @@ class Client:
         NO_PROXY excludes, and all hosts where no variable names a proxy, are reached directly. `environment` is that of this
         process by default. Raises ConfigurationError, which names the variable.
         """
+        from socks6.client.environment import client_named_by  # noqa: PLC0415 - for this alone
+
         return client_named_by(
             os.environ if environment is None else environment,
             lambda url, excluded: cls(
                 url, timeout=timeout, connect_timeout=connect_timeout, no_proxy=excluded
             ),
         )
-
-    def _make_requester(
-        self,
-        methods: tuple[MethodFactory, ...],
-        dialect: Dialect,
-        option_table: OptionTable,
-        session: bool | None,
-        no_proxy: NoProxy,
-    ) -> RequestMaker:
-        requester: RequestMaker
-        if self.speaks_socks6:
-            requester = Requester(
-                self._connector,
-                methods=methods,
-                dialect=dialect,
-                option_table=option_table,
-                session=ClientSession(enabled=bool(methods) if session is None else session),
-            )
-        elif self.url.spoken != DIRECT:
-            requester = OlderRequester(self._connector, credentials_of(self.url))
-        if self.url.resolves_here:
-            requester = ResolvingRequester(requester, ipv4_only=self.url.spoken == "socks4")
-        if self.url.spoken != DIRECT and not no_proxy:
-            return requester
-        from socks6.client.direct_requester import DirectRequester, ExcludingRequester  # noqa: PLC0415 - else not needed
-
-        direct = DirectRequester()
-        return direct if self.url.spoken == DIRECT else ExcludingRequester(requester, direct, no_proxy)
 
     async def __aenter__(self) -> "Client":
         """Return the client. Blocks may be nested, and tasks may have one each: the last one to end closes the client."""
@@ -759,17 +733,14 @@ def _parsed(
     return tuple(hop if isinstance(hop, ProxyUrl) else ProxyUrl.parse(hop, transports) for hop in hops)
 
 
-def _check_plain(url: ProxyUrl, asked: object) -> None:
-    """Raise ConfigurationError for what needs SOCKS 6, where the proxy speaks another protocol."""
-    if url.spoken == DIRECT:
-        return
-    if asked:
-        raise ConfigurationError(
-            f"{url.brief}: sessions, methods, dialects and option tables are of SOCKS 6, which {SPOKEN[url.spoken]} is not"
-        )
-    if PATH_CHOICES[url.udp] == "stream":
-        raise ConfigurationError(f"{url.brief}: datagrams on the stream (udp=stream) are of SOCKS 6")
-    check_options(url, url.options)
+def _associations(
+    ask: RequestFunction, dialect: Dialect, url: ProxyUrl, *, is_chained: bool
+) -> "AssociationFactory | Socks5AssociationFactory":
+    if url.spoken == "socks6":
+        return AssociationFactory(ask, dialect, url, is_chained)
+    from socks6.client.socks5_association import Socks5AssociationFactory  # noqa: PLC0415 - not for SOCKS 6
+
+    return Socks5AssociationFactory(ask, is_chained)
 
 
 def _password_method(url: ProxyUrl) -> tuple[MethodFactory, ...]:

@@ -24,7 +24,7 @@ from socks6.message.requests import Request
 from socks6.message.userpass import UsernamePassword
 from socks6.net.scopes import on_failure, waiting_for
 from socks6.net.transports.base import NotAnswered, StreamRequest
-from socks6.net.url import ProxyUrl
+from socks6.net.url import DIRECT, ProxyUrl
 from socks6.net.wire_log import wire_trace
 from socks6.protocol.events import OperationAnswered
 from socks6.protocol.older_client import (
@@ -147,6 +147,19 @@ def credentials_of(url: ProxyUrl) -> UsernamePassword | None:
     if url.spoken == "http" and ":" in url.username:
         raise ConfigurationError(f"{url}: HTTP has no user names with a colon in them")
     return UsernamePassword(username=url.username.encode(), password=(url.password or "").encode())
+
+
+def check_asked(url: ProxyUrl, asked: object) -> None:
+    """Raise ConfigurationError if settings of SOCKS 6 are `asked` for, where the URL's proxy speaks another protocol, or none."""
+    if url.spoken == DIRECT:
+        return
+    if asked:
+        raise ConfigurationError(
+            f"{url.brief}: sessions, methods, dialects and option tables are of SOCKS 6, which {SPOKEN[url.spoken]} is not"
+        )
+    if url.udp == "stream":
+        raise ConfigurationError(f"{url.brief}: datagrams on the stream (udp=stream) are of SOCKS 6")
+    check_options(url, url.options)
 
 
 def check_options(url: ProxyUrl, options: Iterable[Option]) -> None:
