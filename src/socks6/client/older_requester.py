@@ -108,7 +108,7 @@ class OlderRequester:
             try:
                 reply = await (answer if again else self.connector.first_answer(stream, answer))
             except AuthenticationFailed as error:
-                raise self._refused_for(error) from error
+                raise self._refused_for(error, conversation) from error
             except ProxyUnreachable as error:
                 if type(error) is not ProxyUnreachable or conversation.has_answered:
                     raise
@@ -129,12 +129,16 @@ class OlderRequester:
             case _:
                 return HttpClientConversation(request, credentials=self.credentials, trace=trace)
 
-    def _refused_for(self, error: AuthenticationFailed) -> AuthenticationFailed:
+    def _refused_for(
+        self, error: AuthenticationFailed, conversation: OlderConversation
+    ) -> AuthenticationFailed:
         """Return the exception for a refusal, which says whose credentials were refused."""
         if self.connector.url.spoken == "socks4":
             return error
         if self.credentials is None:
             return AuthenticationFailed(NO_PASSWORD)
+        if not conversation.were_judged:
+            return error
         return AuthenticationFailed(f"the proxy refused the password of user {self.connector.url.username}")
 
 

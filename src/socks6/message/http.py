@@ -299,6 +299,13 @@ def reply_code_for(head: ResponseHead) -> ReplyCode:
     )
 
 
+def challenges(fields: Fields) -> tuple[str, ...]:
+    """Return how a proxy lets clients authenticate, in lower case; none if it does not say."""
+    values = [value for name, value in fields if name.lower() == b"proxy-authenticate"]
+    schemes = (match[0].decode("ascii").lower() for value in values if (match := _TOKEN.match(value)))
+    return tuple(dict.fromkeys(schemes))
+
+
 def failure_words(head: ResponseHead) -> str:
     """Return what a proxy's answer says for people to read: its status, and the reason, as far as it gives one."""
     about = find_field(head.fields, b"proxy-status") or find_field(head.fields, b"x-squid-error") or b""

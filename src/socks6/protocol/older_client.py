@@ -89,6 +89,7 @@ class OlderConversation(Conversation[ClientEvent]):
         self.state = state
         self._request = request
         self._answered = False
+        self.were_judged = False  # our credentials; else the proxy wants none of their kind
 
     def receive_data(self, data: bytes, now: float) -> None:  # noqa: ARG002 - the shape of every machine
         if self.state is _S.ASSOCIATED:  # there is nothing to be said: the stream's end is all that counts
@@ -214,6 +215,7 @@ class Socks5ClientConversation(OlderConversation):
             self._ask()
 
     def _take_verdict(self, message: bytes) -> None:
+        self.were_judged = True
         if status := self._traced("<", UsernamePasswordReply.decode(message)).status:
             self._refuse(f"status {status}")
         else:
@@ -280,6 +282,7 @@ class HttpClientConversation(OlderConversation, Delimited):
         self, request: Request, *, credentials: UsernamePassword | None = None, trace: Trace | None = None
     ) -> None:
         super().__init__(request, _S.AWAITING_REPLY, trace)
+        self._has_credentials = credentials is not None
         is_probe = request.command == Command.NOOP
         target = NOWHERE if is_probe else http.authority(request.host, request.port)
         fields: http.Fields = ((b"Host", target),)
@@ -313,7 +316,10 @@ class HttpClientConversation(OlderConversation, Delimited):
         elif head.status in INTERIM:
             return
         elif head.status in _HTTP_REFUSALS:
-            self._refuse(http.failure_words(head))
+            schemes = http.challenges(head.fields)
+            self.were_judged = self._has_credentials and (not schemes or "basic" in schemes)
+            wanted = "" if not schemes or "basic" in schemes else f": it wants {' or '.join(schemes)}"
+            self._refuse(f"{http.failure_words(head)}{wanted}")
         elif self._request.command == Command.NOOP or code == ReplyCode.SUCCEEDED:
             self._operated(ReplyCode.SUCCEEDED)
         else:

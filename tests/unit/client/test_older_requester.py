@@ -156,6 +156,8 @@ def test_options_about_our_own_socket_are_no_matter_of_the_proxy(run: Run) -> No
         ("http://m", b"", ProxyUnreachable, "without an answer: does it speak HTTP in the clear there.*: https://"),
         ("socks5://m", b"\5\0\5", ProxyUnreachable, r"\(awaiting reply\)$"),
         ("socks5://m", b"HTTP/1.1 400\r\n", VersionMismatch, "no SOCKS 5 proxy"),
+        ("socks5://alice:x@m", b"\5\xff", AuthenticationFailed, "it accepts none of our methods"),
+        ("http://alice:x@m", b"HTTP/1.1 407 x\r\nProxy-Authenticate: NTLM\r\n\r\n", AuthenticationFailed, "it wants ntlm"),
     ],
 )  # fmt: skip
 def test_what_may_be_the_matter(

@@ -13,6 +13,7 @@ from socks6.message.http import (
     Failure,
     ResponseHead,
     authority,
+    challenges,
     decode_absolute,
     decode_authority,
     decode_basic,
@@ -380,3 +381,12 @@ def test_what_a_proxy_says_of_a_failure_is_short_and_printable() -> None:
     assert failure_words(head) == "502 Bad?[ (a; error=dns_error)"
     assert failure_words(ResponseHead(status=500, reason=b"", fields=())) == "500"
     assert len(failure_words(ResponseHead(status=500, reason=b"x" * 9999, fields=()))) == 300
+
+
+def test_how_a_proxy_lets_clients_authenticate() -> None:
+    fields = (
+        (b"Proxy-Authenticate", b"Digest a=b, c=d"),
+        (b"proxy-authenticate", b"BASIC realm=x"),
+        (b"Via", b"x"),
+    )
+    assert challenges((*fields, (b"Proxy-Authenticate", b'"'), fields[0])) == ("digest", "basic")

@@ -299,6 +299,26 @@ def test_http_failures(answer: str, event: object) -> None:
     play << event << nothing
 
 
+@pytest.mark.parametrize(
+    ("challenge", "credentials", "judged", "reason"),
+    [
+        ("Proxy-Authenticate: Basic realm=x\n", ALICE, True, "407 No"),
+        ("", ALICE, True, "407 No"),
+        ("Proxy-Authenticate: Negotiate\nProxy-Authenticate: NTLM\n", ALICE, False, "407 No: it wants negotiate or ntlm"),
+        ("Proxy-Authenticate: Digest a=b\nProxy-Authenticate: Basic\n", None, False, "407 No"),
+        ("Proxy-Authenticate: ?\n", ALICE, True, "407 No"),
+    ],
+)  # fmt: skip
+def test_whether_a_proxy_looked_at_the_credentials(
+    challenge: str, credentials: UsernamePassword | None, judged: bool, reason: str
+) -> None:
+    play = http(LITERAL, credentials)
+    play.machine.data_to_send()
+    play >> received(text(f"HTTP/1.1 407 No\n{challenge}\n"))
+    play << refused(reason)
+    assert play.machine.were_judged is judged
+
+
 def test_an_http_noop_asks_for_options() -> None:
     play = http(NOOP)
     play << sent(text("OPTIONS http://0.0.0.0:1/ HTTP/1.1\nHost: 0.0.0.0:1\n\n"))
