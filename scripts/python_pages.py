@@ -19,7 +19,7 @@ SECTIONS: Final = {
 MORE: Final[Mapping[str, tuple[str, ...]]] = {  # what is public in modules of its own, or no class
     "blocking": (
         "socks6.sync.client",
-        "socks6.sync.sockets.ProxiedSocket",
+        "socks6.client.sockets.ProxiedSocket",
         "socks6.sync.local",
         "socks6.local",
         "socks6.testing",

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 from urllib.parse import quote
 
 from socks6.client.client import Timeout
+from socks6.client.sockets import ProxiedSocket
 from socks6.compat import override
 from socks6.errors import (
     AuthenticationFailed,
@@ -30,7 +31,6 @@ from socks6.errors import (
 )
 from socks6.sync.client import Association, Client
 from socks6.sync.loop_thread import loop_thread
-from socks6.sync.sockets import ProxiedSocket
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer

@@ -3,6 +3,7 @@
 import asyncio
 import math
 import os
+import socket
 import ssl as tls
 import sys
 import time
@@ -480,6 +481,27 @@ class Client:
             raise ConnectionTimedOut(
                 f"TLS with {host} port {port} was not done within {seconds:g} s"
             ) from error
+
+    async def connect_socket(
+        self,
+        host: str,
+        port: int,
+        *,
+        initial_data: bytes = b"",
+        options: Options = (),
+        timeout: Timeout = "client",
+        idempotent: bool = False,
+    ) -> socket.socket:
+        """Connect to a host; return a non-blocking socket, for libraries that take `sock=`.
+
+        Over plain TCP it is the connection to the proxy itself, and independent of the client. Else it is a `ProxiedSocket`, one
+        end of a socket pair, whose bytes the client carries: it ends with `async with Client(...)`, outside of which the call
+        raises LocalProtocolError. The rest is as with `connect`. Raises what every call does.
+        """
+        stream = await self.connect(
+            host, port, initial_data=initial_data, options=options, timeout=timeout, idempotent=idempotent
+        )
+        return self._transports.socket_of(stream)
 
     async def bind(
         self,

@@ -9,14 +9,17 @@ import os
 import socket
 import ssl as tls
 from collections.abc import Callable, Coroutine
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from socks6.client.stream import ProxiedStream
 from socks6.compat import override
 from socks6.errors import LocalProtocolError
-from socks6.net.scopes import on_failure
+from socks6.net.scopes import on_failure, time_limit
 from socks6.net.sockets import SocketStream
 from socks6.relay.streams import RelaySettings, StreamRelay
+
+if TYPE_CHECKING:
+    from socks6.client.sockets import SocketCarrier
 
 ProtocolT = TypeVar("ProtocolT", bound=asyncio.BaseProtocol)
 
@@ -36,6 +39,7 @@ class TransportFactory:
         self._linger = linger
         self._users = 0
         self._scope = _TransportScope()
+        self._carrier: SocketCarrier | None = None
 
     def enter(self) -> None:
         """Allow transports that a task carries; `leave` must follow."""
@@ -52,7 +56,15 @@ class TransportFactory:
         When cancelled, it aborts all without waiting. Transports that are made meanwhile are not concerned.
         """
         scope, self._scope = self._scope, _TransportScope()
-        await scope.end(self._linger if deliver else 0.0)
+        carrier, self._carrier = self._carrier, None
+        try:
+            await scope.end(self._linger if deliver else 0.0)
+            if carrier is not None and deliver:
+                async with time_limit(self._linger):
+                    await carrier.deliver()
+        finally:
+            if carrier is not None:
+                await carrier.end()
 
     def check(self) -> None:
         """Raise LocalProtocolError outside of a block, where nothing would end the tasks."""
@@ -62,6 +74,22 @@ class TransportFactory:
     def carry(self, carrying: Coroutine[Any, Any, None], transport: asyncio.DatagramTransport) -> None:
         """Run a coroutine that carries a transport's datagrams; the transport is aborted when the block ends."""
         self._scope.add(_CarriedTransport(carrying, transport.abort)).transport = transport
+
+    def socket_of(self, stream: ProxiedStream) -> socket.socket:
+        """Return a non-blocking socket, which owns the stream; one that is no plain socket ends with the block.
+
+        Raises LocalProtocolError for such a one outside of a block, and OSError.
+        """
+        from socks6.client.sockets import SocketCarrier  # noqa: PLC0415 - few have a use for it
+
+        with on_failure(stream.abort):
+            if stream.raw_socket is None:
+                self.check()
+            if self._carrier is None:
+                self._carrier = SocketCarrier(asyncio.get_running_loop())
+            sock = self._carrier.socket_of(stream)
+        sock.setblocking(False)
+        return sock
 
     async def open(
         self,

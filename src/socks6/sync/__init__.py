@@ -13,8 +13,8 @@ All calls may be made by any thread, within a running event loop too (which they
 which starts with the first call, does the work of all clients; a process that was forked starts another.
 """
 
+from socks6.client.sockets import ProxiedSocket
 from socks6.sync.client import Association, Client, Listener, connect
 from socks6.sync.local import local_proxy
-from socks6.sync.sockets import ProxiedSocket
 
 __all__ = ["Association", "Client", "Listener", "ProxiedSocket", "connect", "local_proxy"]

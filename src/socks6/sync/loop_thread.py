@@ -16,8 +16,8 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import Any, Final, Generic, Protocol, TypeVar
 
+from socks6.client.sockets import SocketCarrier
 from socks6.errors import LocalProtocolError
-from socks6.sync.sockets import SocketCarrier
 
 ResultT = TypeVar("ResultT")
 

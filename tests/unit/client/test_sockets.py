@@ -12,10 +12,10 @@ from contextlib import contextmanager
 
 import pytest
 
+from socks6.client.sockets import ProxiedSocket
 from socks6.client.stream import ProxiedStream
 from socks6.net.stream import ByteStream, Endpoint
 from socks6.sync.loop_thread import loop_thread
-from socks6.sync.sockets import ProxiedSocket
 from tests.kit.memory import memory_stream_pair
 
 BOUND = Endpoint("192.0.2.1", 4000)
