@@ -1,6 +1,10 @@
+import socket
+
+from socks6.relay.datagrams.forwarder import SlowPath
+
 Framing = tuple[int, int, bool, int]  # see native/framing.h
 Miss = tuple[
-    object, object, int, bytes, bytes, bytes
+    SlowPath, socket.socket, int, bytes, bytes, bytes
 ]  # owner, socket, from client?, data, source, local address
 
 class Entry:
@@ -16,6 +20,8 @@ class Entry:
 class Forwarder:
     dropped: int
     def __new__(cls, seed: int, /) -> Forwarder: ...
-    def open(self, owner: object, client: Framing, remote: Framing, /) -> Entry: ...
-    def forward_port(self, sock: object, fd: int, strangers: object, now: float, /) -> list[Miss] | None: ...
+    def open(self, owner: SlowPath, client: Framing, remote: Framing, /) -> Entry: ...
+    def forward_port(
+        self, sock: socket.socket, fd: int, strangers: SlowPath | None, now: float, /
+    ) -> list[Miss] | None: ...
     def forward_sockets(self, ready: list[tuple[object, ...]], now: float, /) -> list[Miss] | None: ...

@@ -210,6 +210,9 @@ class AssociationRelay(DatagramSink, SlowPath, Watched):
         self._prefix = functools.lru_cache(MAX_PREFIXES)(
             lambda host, port: association.framing.prefix(host, port)  # noqa: PLW0108 - another one by then
         )
+        self._host_of = functools.lru_cache(MAX_PREFIXES)(
+            lambda key: association.framing.host_of(key)  # noqa: PLW0108 - as above
+        )
         self._up = [0, 0]  # datagrams and bytes that took the slow path
         self._down = [0, 0]
         self._last = 0.0
@@ -282,7 +285,7 @@ class AssociationRelay(DatagramSink, SlowPath, Watched):
             return
         key, start, end = header
         try:
-            host, port, framing = self._association.framing.host_of(key)
+            host, port, framing = self._host_of(key)
         except DecodeError:
             return
         if not self._admit(path, framing):

@@ -96,9 +96,7 @@ class CompiledEntry(AssociationEntry):
 
 def _hand_up(misses: "list[_forwarder.Miss] | None") -> None:
     for owner, sock, from_client, data, source, local in misses or ():
-        assert isinstance(owner, SlowPath)  # noqa: S101 - `open` got it
         if from_client:
-            assert isinstance(sock, socket.socket)  # noqa: S101 - `handle` got it
             owner.on_client_miss(data, FiveTuple(sock, _unpacked(source), local))
         else:
             owner.on_remote_miss(data, _unpacked(source))

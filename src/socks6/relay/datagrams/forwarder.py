@@ -13,7 +13,7 @@ the tests run with both (docs/decisions/0018).
 import socket
 from collections.abc import Callable
 from struct import Struct
-from typing import Final, NamedTuple, Protocol, TypeAlias, runtime_checkable
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from socks6.compat import override
 from socks6.message.datagrams import DatagramPrefix
@@ -124,7 +124,6 @@ class AssociationEntry(Protocol):
         """Forward nothing any more. Idempotent."""
 
 
-@runtime_checkable
 class SlowPath(Protocol):
     """Takes the datagrams of an association that no table entry is about."""
 

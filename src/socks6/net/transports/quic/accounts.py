@@ -42,14 +42,17 @@ class FrameQueue:
     def __init__(self, engine: QuicEngine) -> None:
         self._engine = engine
         self._frames: deque[bytes] = deque()
+        self._largest = 0  # as far as was asked: the engine takes its time to say
         self.size = 0
         self.dropped = 0
 
     def put(self, data: bytes) -> bool:
         """Queue a frame; return False if it is too long ever to be sent."""
-        if len(data) > self._engine.largest_frame:
-            self.dropped += 1
-            return False
+        if len(data) > self._largest:
+            self._largest = self._engine.largest_frame
+            if len(data) > self._largest:
+                self.dropped += 1
+                return False
         self._frames.append(data)
         self.size += len(data)
         while self.size > MAX_QUEUED_BYTES:
@@ -59,11 +62,14 @@ class FrameQueue:
 
     def feed(self) -> None:
         """Give the library as many as will leave soon."""
+        if not self._frames:
+            return
+        self._largest = self._engine.largest_frame  # the path may have become narrower meanwhile
         while self._frames and self._engine.room_for_frames:
             data = self._frames.popleft()
             self.size -= len(data)
             try:
-                if len(data) <= self._engine.largest_frame:  # the path may have become narrower meanwhile
+                if len(data) <= self._largest:
                     self._engine.send_frame(data)
                     continue
             except ConnectionError:
