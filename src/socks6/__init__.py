@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from socks6.client.datagram_transport import ProxiedDatagramTransport
     from socks6.client.monitor import UpstreamMonitor
     from socks6.client.options import Options, StackOptions
-    from socks6.client.outbound import Socks6Outbound
+    from socks6.client.outbound import UpstreamOutbound
     from socks6.client.receive_queue import DatagramReceiver, ReceivedDatagram
     from socks6.client.requester import MethodFactory
     from socks6.client.stream import ProxiedStream
@@ -98,20 +98,21 @@ __all__ = [  # noqa: RUF022 - sorted without regard to what is a constant
     "DatagramSink", "DatagramTooLarge", "DecodeError", "DialFunction", "Dialect", "DirectOutbound",
     "DtlsUnavailable", "Ending", "Endpoint", "Event", "Filtering", "FrameSink", "GO_212", "GeneralFailure",
     "HostUnreachable", "Identity", "Inbound", "IpSocketOption", "Judge", "Leg", "Lifetimes", "LimitReached",
-    "ListenParameters", "Listener", "Listening", "LiveTable", "LocalAddresses", "LocalProtocolError", "LocalProxy",
-    "Lookup", "MemorySessionStore", "MethodFactory", "MultiplexedConnection", "NetworkUnreachable",
-    "NoAuthentication", "NotAllowed", "Observer", "OpenedAssociation", "OpenedSession", "OperationFailed",
-    "Options", "Outbound", "Packet", "Parity", "PasswordHash", "PeerAccepted", "Policy", "Protection",
-    "ProxiedDatagramTransport", "ProxiedStream", "ProxyCheck", "ProxyRequest", "ProxyTimedOut", "ProxyUnreachable",
-    "ProxyUrl", "QuicParameters", "ReceivedDatagram", "ReceivedFrom", "RelayResult", "RelaySettings",
-    "Reloaded", "RemoteConnected", "RemoteProtocolError", "RequestJudge", "RequestMade", "ResolvedAddress", "Resolver",
-    "Rule", "Server", "ServerWorker", "Session", "SessionInfo", "SessionOpened", "SessionSettings",
-    "SessionStore", "SessionTornDown", "Settings", "SocketAddress", "SocketOption",
-    "Socks6Error", "Socks6Outbound", "SourcePenalized", "StackOptions", "StackRule", "Stopping",
-    "StreamPushed", "StreamRequest", "TRANSPORTS", "Timeout", "TlsFailed", "TlsParameters", "TlsSession",
-    "TokenRejected", "TokenSpent", "TrafficTotals", "Transport", "TtlExpired", "Tunnel", "Turns", "UdpPathChoice",
-    "UdpSettings", "UnexpectedError", "UpstreamDown", "UpstreamFailed", "UpstreamGroup", "UpstreamMonitor",
-    "UpstreamOrder", "UpstreamState", "UpstreamStatus", "UpstreamUp", "UserAuthenticated", "UserRefused", "UserTable",
+    "ListenParameters", "Listener", "Listening", "LiveTable", "LocalAddresses", "LocalProtocolError",
+    "LocalProxy", "Lookup", "MemorySessionStore", "MethodFactory", "MultiplexedConnection",
+    "NetworkUnreachable", "NoAuthentication", "NotAllowed", "Observer", "OpenedAssociation",
+    "OpenedSession", "OperationFailed", "Options", "Outbound", "Packet", "Parity", "PasswordHash",
+    "PeerAccepted", "Policy", "Protection", "ProxiedDatagramTransport", "ProxiedStream", "ProxyCheck",
+    "ProxyRequest", "ProxyTimedOut", "ProxyUnreachable", "ProxyUrl", "QuicParameters", "ReceivedDatagram",
+    "ReceivedFrom", "RelayResult", "RelaySettings", "Reloaded", "RemoteConnected", "RemoteProtocolError",
+    "RequestJudge", "RequestMade", "ResolvedAddress", "Resolver", "Rule", "Server", "ServerWorker",
+    "Session", "SessionInfo", "SessionOpened", "SessionSettings", "SessionStore", "SessionTornDown",
+    "Settings", "SocketAddress", "SocketOption", "Socks6Error", "SourcePenalized", "StackOptions",
+    "StackRule", "Stopping", "StreamPushed", "StreamRequest", "TRANSPORTS", "Timeout", "TlsFailed",
+    "TlsParameters", "TlsSession", "TokenRejected", "TokenSpent", "TrafficTotals", "Transport",
+    "TtlExpired", "Tunnel", "Turns", "UdpPathChoice", "UdpSettings", "UnexpectedError", "UpstreamDown",
+    "UpstreamFailed", "UpstreamGroup", "UpstreamMonitor", "UpstreamOrder", "UpstreamOutbound",
+    "UpstreamState", "UpstreamStatus", "UpstreamUp", "UserAuthenticated", "UserRefused", "UserTable",
     "VersionMismatch", "connect", "local_proxy",
 ]
 
@@ -125,7 +126,7 @@ _MODULES: Final = {
     "socks6.client.datagram_transport": "ProxiedDatagramTransport",
     "socks6.client.monitor": "UpstreamMonitor",
     "socks6.client.options": "Options StackOptions",
-    "socks6.client.outbound": "Socks6Outbound",
+    "socks6.client.outbound": "UpstreamOutbound",
     "socks6.client.receive_queue": "DatagramReceiver ReceivedDatagram",
     "socks6.client.requester": "MethodFactory",
     "socks6.client.stream": "ProxiedStream",

@@ -8,7 +8,7 @@ from dataclasses import field
 from typing import Final
 
 from socks6.client.client import Client
-from socks6.client.outbound import Socks6Outbound
+from socks6.client.outbound import UpstreamOutbound
 from socks6.dataclass import dataclass
 from socks6.net.url import ProxyUrl
 from socks6.policy.rules import Policy
@@ -78,7 +78,7 @@ async def local_proxy(
         worker = ServerWorker(
             authenticator=UserTable.from_plain({USER: password}),
             policy=Policy(allow_private=True),  # the far proxy judges
-            outbound=Socks6Outbound(client),
+            outbound=UpstreamOutbound(client),
             settings=Settings(drain_timeout=DRAIN_SECONDS),
         )
         async with Server([f"mixed://{HOST}:0"], worker) as server:

@@ -34,12 +34,12 @@ from socks6 import (
     SessionOpened,
     SessionTornDown,
     Settings,
-    Socks6Outbound,
     SourcePenalized,
     Stopping,
     StreamPushed,
     TokenSpent,
     UpstreamDown,
+    UpstreamOutbound,
     UpstreamUp,
     UserAuthenticated,
 )
@@ -247,7 +247,7 @@ def test_an_upstream_goes_down_and_comes_up_once_each(run: Run) -> None:
         async with echoing() as port, observed() as upstream:
             url = as_alice(upstream)
             worker = ServerWorker(
-                policy=OPEN, outbound=Socks6Outbound(Client(url, timeout=5.0)), observers=[diary]
+                policy=OPEN, outbound=UpstreamOutbound(Client(url, timeout=5.0)), observers=[diary]
             )
             async with Server([LOOPBACK], worker) as server, Client(server.urls[0]) as client:
                 for _ in range(2):

@@ -14,7 +14,7 @@ import pytest
 from typing_extensions import override
 
 from socks6.client.client import Client
-from socks6.client.outbound import Socks6Outbound
+from socks6.client.outbound import UpstreamOutbound
 from socks6.net.direct import DirectOutbound
 from socks6.net.resolve import ResolvedAddress, Resolver
 from socks6.policy.identity import Identity
@@ -93,7 +93,7 @@ async def scene(policy: Policy) -> AsyncIterator[Scene]:
         ) as server,
         Server(
             ["mixed://127.0.0.1:0"],
-            ServerWorker(outbound=Socks6Outbound(Client(server.urls[0].replace("mixed", "socks6")))),
+            ServerWorker(outbound=UpstreamOutbound(Client(server.urls[0].replace("mixed", "socks6")))),
         ) as converter,
     ):
         yield Scene(

@@ -15,7 +15,7 @@ from typing import Final, TypeAlias, TypeVar
 from typing_extensions import override
 
 from socks6.client.client import Client
-from socks6.client.outbound import Socks6Outbound
+from socks6.client.outbound import UpstreamOutbound
 from socks6.errors import ConnectionTimedOut, OperationFailed, Socks6Error
 from socks6.message.codes import Command
 from socks6.net.direct import DirectOutbound
@@ -180,7 +180,7 @@ async def _running(
         worker = ServerWorker(
             authenticator=users,
             policy=Policy(allow_private=True),
-            outbound=Socks6Outbound(Client(via, timeout=8.0)) if via else None,
+            outbound=UpstreamOutbound(Client(via, timeout=8.0)) if via else None,
             settings=Settings(
                 handshake_timeout=3.0,
                 drain_timeout=2.0,

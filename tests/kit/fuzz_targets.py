@@ -15,7 +15,7 @@ from typing_extensions import override
 
 from socks6.client.association_factory import UdpPathChoice
 from socks6.client.client import Client
-from socks6.client.outbound import Socks6Outbound
+from socks6.client.outbound import UpstreamOutbound
 from socks6.errors import Socks6Error
 from socks6.message.dialect import DRAFT_12, GO_212
 from socks6.message.options import StackOption
@@ -247,7 +247,7 @@ def _servers(ports: Sequence[int], upstream: int, log: Tally) -> list[Server]:
             inbounds={**inbounds, "mixed": MixedInbound(inbounds)},
         )
 
-    hostile = Socks6Outbound(Client(f"socks6://{USER[0]}:{USER[1]}@127.0.0.1:{upstream}", timeout=0.5))
+    hostile = UpstreamOutbound(Client(f"socks6://{USER[0]}:{USER[1]}@127.0.0.1:{upstream}", timeout=0.5))
     workers = [
         worker(SETTINGS, None),
         worker(SETTINGS, users),

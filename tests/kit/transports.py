@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from socks6.client.client import Client
-from socks6.client.outbound import Socks6Outbound
+from socks6.client.outbound import UpstreamOutbound
 from socks6.net.encryption.certificates import parse_pin
 from socks6.net.encryption.contexts import TlsParameters
 from socks6.net.url import ProxyUrl, QuicParameters
@@ -97,6 +97,6 @@ async def serving(way: Way) -> AsyncIterator[ProxyUrl]:
 async def passing_on(url: ProxyUrl, listen: str) -> AsyncIterator[ProxyUrl]:
     """Run a proxy on loopback that goes through the one at `url`: a converter, or a link of a chain."""
     async with Client(url) as upstream:
-        worker = ServerWorker(policy=Policy(allow_private=True), outbound=Socks6Outbound(upstream))
+        worker = ServerWorker(policy=Policy(allow_private=True), outbound=UpstreamOutbound(upstream))
         async with Server([listen], worker) as server:
             yield ProxyUrl.parse(server.urls[0])

@@ -17,7 +17,7 @@ from typing import Final, Self
 from typing_extensions import override
 
 from socks6.client.client import Client
-from socks6.client.outbound import Socks6Outbound
+from socks6.client.outbound import UpstreamOutbound
 from socks6.message.datagrams import (
     AssociationConfirmation,
     AssociationInitialization,
@@ -102,7 +102,7 @@ def udp_server(
     ready: queue.Queue[tuple[RunningServer, Callable[[], object]] | BaseException] = queue.Queue()
 
     async def serve() -> None:
-        outbound = Socks6Outbound(Client(via)) if via else DirectOutbound(datagrams=datagrams)
+        outbound = UpstreamOutbound(Client(via)) if via else DirectOutbound(datagrams=datagrams)
         worker = ServerWorker(
             policy=policy,
             settings=settings or Settings(drain_timeout=0.1),

@@ -55,10 +55,10 @@ def run(arguments: Namespace) -> int:
     monitors: tuple[UpstreamMonitor, ...] = ()
     # the first check also fetches the cookie of TCP Fast Open, and a session
     if config.upstreams and (config.via_check or config.via_fast_open):
-        from socks6.client.outbound import Socks6Outbound  # noqa: PLC0415 - which a server need not load
+        from socks6.client.outbound import UpstreamOutbound  # noqa: PLC0415 - which a server need not load
         from socks6.client.upstream_group import UpstreamGroup  # noqa: PLC0415
 
-        if isinstance(worker.outbound, Socks6Outbound | UpstreamGroup):
+        if isinstance(worker.outbound, UpstreamOutbound | UpstreamGroup):
             monitors = worker.outbound.monitors
     run_loop(_serve(server, operator, monitors, status_line=config.status_line), config.loop)
     return 0

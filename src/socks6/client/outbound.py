@@ -31,7 +31,7 @@ if sys.platform == "linux":
     from socks6.net.poller import Poller
 
 
-class Socks6Outbound(Outbound):
+class UpstreamOutbound(Outbound):
     """Connects, binds and associates at an upstream proxy, which resolves names and judges addresses.
 
     With the client's `fast_open`, a CONNECT with first data spends a token, so that the data may travel in the SYN.

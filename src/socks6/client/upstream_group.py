@@ -7,7 +7,7 @@ from typing import Final, TypeVar
 
 from socks6.client.alternatives import Alternatives
 from socks6.client.monitor import UPSTREAM_ERRORS
-from socks6.client.outbound import Socks6Outbound
+from socks6.client.outbound import UpstreamOutbound
 from socks6.client.upstream_choice import UpstreamOrder
 from socks6.compat import override
 from socks6.errors import UpstreamFailed
@@ -30,7 +30,7 @@ class UpstreamGroup(Outbound):
     """
 
     def __init__(
-        self, outbounds: Sequence[Socks6Outbound], order: UpstreamOrder = UpstreamOrder.FAILOVER
+        self, outbounds: Sequence[UpstreamOutbound], order: UpstreamOrder = UpstreamOrder.FAILOVER
     ) -> None:
         self._outbounds: Final = tuple(outbounds)
         self.monitors: Final = tuple(outbound.monitor for outbound in outbounds)
@@ -132,7 +132,7 @@ class UpstreamGroup(Outbound):
 
     async def _request(
         self,
-        make: Callable[[Socks6Outbound], Awaitable[ResultT]],
+        make: Callable[[UpstreamOutbound], Awaitable[ResultT]],
         discard: Callable[[ResultT], Awaitable[object]],
     ) -> ResultT:
         """Return what the first upstream that works gives. Raises OperationFailed."""

@@ -41,7 +41,7 @@ def build_outbound(config: ServerConfig) -> Outbound:
 def _build_upstreams(config: ServerConfig) -> Outbound:
     from socks6.client.client import DEFAULT_TIMEOUT, Client  # noqa: PLC0415 - 60 ms that a server need not spend
     from socks6.client.monitor import UpstreamMonitor  # noqa: PLC0415
-    from socks6.client.outbound import Socks6Outbound  # noqa: PLC0415
+    from socks6.client.outbound import UpstreamOutbound  # noqa: PLC0415
 
     def client_of(url: ProxyUrl, connect_timeout: float | None = None) -> Client:
         if not url.spare and config.via_spare != "auto":
@@ -55,7 +55,7 @@ def _build_upstreams(config: ServerConfig) -> Outbound:
         )
 
     if len(config.upstreams) == 1:
-        return Socks6Outbound(client_of(config.upstreams[0]))
+        return UpstreamOutbound(client_of(config.upstreams[0]))
     from socks6.client.alternatives import CHECK_SECONDS, CONNECT_SECONDS, LATENCY_SECONDS  # noqa: PLC0415
     from socks6.client.upstream_choice import UpstreamOrder  # noqa: PLC0415
     from socks6.client.upstream_group import UpstreamGroup  # noqa: PLC0415
@@ -65,7 +65,7 @@ def _build_upstreams(config: ServerConfig) -> Outbound:
     clients = [client_of(url, CONNECT_SECONDS) for url in config.upstreams]
     return UpstreamGroup(
         [
-            Socks6Outbound(
+            UpstreamOutbound(
                 client, UpstreamMonitor(client, check_seconds=CHECK_SECONDS, check_every=check_every)
             )
             for client in clients

@@ -11,7 +11,7 @@ from typing_extensions import override
 from socks6.cli.load import LoadedConfig
 from socks6.cli.parser import parse
 from socks6.cli.serve import Operator, load_config, load_values
-from socks6.client.outbound import Socks6Outbound
+from socks6.client.outbound import UpstreamOutbound
 from socks6.config.build import build_worker
 from socks6.config.server import ServerConfig
 from socks6.errors import ConfigurationError
@@ -55,7 +55,7 @@ def test_a_server_goes_out_directly() -> None:
 def test_fast_open_to_the_proxy_is_the_upstream_clients() -> None:
     _, config, _ = load_config(parse(["client", "--via", "socks6://proxy.example", "--via-fast-open"]), {})
     assert config.via_fast_open
-    assert isinstance(build_worker(config).outbound, Socks6Outbound)
+    assert isinstance(build_worker(config).outbound, UpstreamOutbound)
 
 
 def test_files_are_warned_of(tmp_path: object) -> None:

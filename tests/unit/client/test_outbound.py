@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from socks6.client.outbound import Socks6Outbound
+from socks6.client.outbound import UpstreamOutbound
 from socks6.errors import ConnectionRefused, GeneralFailure, OperationFailed, TtlExpired, UpstreamFailed
 from socks6.message.codes import Availability, Command, Leg
 from socks6.message.options import ListenBacklog, Multipath, Option, Ttl
@@ -29,7 +29,7 @@ def test_first_data_go_with_the_upstreams_request(run: Run) -> None:
     async def scene() -> None:
         far = ScriptedOutbound()
         async with proxied(ServerWorker(outbound=far)) as client:
-            connection = await Socks6Outbound(client).connect(
+            connection = await UpstreamOutbound(client).connect(
                 "example.com", 80, judge=nobody_judges, first_data=b"hi"
             )
             assert (connection.bound, connection.first_data_sent) == (BOUND, 2)
@@ -42,7 +42,7 @@ def test_first_data_go_with_the_upstreams_request(run: Run) -> None:
 def test_no_more_than_the_drafts_amount_goes_ahead(run: Run) -> None:
     async def scene() -> None:
         async with proxied(ServerWorker(outbound=ScriptedOutbound())) as client:
-            connection = await Socks6Outbound(client).connect(
+            connection = await UpstreamOutbound(client).connect(
                 "example.com", 80, judge=nobody_judges, first_data=bytes(20_000)
             )
             assert connection.first_data_sent == MAX_INITIAL_DATA
@@ -61,7 +61,7 @@ def test_a_token_is_spent_on_first_data_that_may_travel_in_a_syn(
         proxy = SessionProxy()
         async with in_sessions(proxy, fast_open=fast_open) as client:
             await client.open_session()
-            connection = await Socks6Outbound(client).connect(
+            connection = await UpstreamOutbound(client).connect(
                 "example.com", 80, judge=nobody_judges, first_data=data
             )
             connection.stream.abort()
@@ -75,7 +75,7 @@ def test_in_the_end_the_upstreams_session_is_torn_down(run: Run) -> None:
         proxy = SessionProxy()
         async with in_sessions(proxy) as client:
             await client.open_session()
-            await Socks6Outbound(client).aclose()
+            await UpstreamOutbound(client).aclose()
             assert len(proxy.torn_down) == 1
 
     run(scene())
@@ -85,7 +85,7 @@ def test_a_name_that_no_host_can_have_is_a_general_failure(run: Run) -> None:
     async def scene() -> None:
         async with in_sessions(SessionProxy()) as client:
             with pytest.raises(GeneralFailure, match="upstream: "):
-                await Socks6Outbound(client).connect("a" * 300, 80, judge=nobody_judges)
+                await UpstreamOutbound(client).connect("a" * 300, 80, judge=nobody_judges)
 
     run(scene())
 
@@ -94,7 +94,7 @@ def test_the_upstreams_reply_code_is_ours(run: Run) -> None:
     async def scene() -> None:
         async with proxied(ServerWorker(outbound=ScriptedOutbound(ConnectionRefused("")))) as client:
             with pytest.raises(ConnectionRefused):
-                await Socks6Outbound(client).connect("example.com", 80, judge=nobody_judges)
+                await UpstreamOutbound(client).connect("example.com", 80, judge=nobody_judges)
 
     run(scene())
 
@@ -104,7 +104,7 @@ def test_the_router_that_the_upstream_names_is_named_on(run: Run) -> None:
         expired = TtlExpired("", reporter="10.0.1.1")
         async with proxied(ServerWorker(outbound=ScriptedOutbound(expired))) as client:
             with pytest.raises(TtlExpired) as caught:
-                await Socks6Outbound(client).connect(
+                await UpstreamOutbound(client).connect(
                     "example.com", 80, judge=nobody_judges, options=(Ttl(leg=2, ttl=1),)
                 )
             assert caught.value.reporter == "10.0.1.1"
@@ -116,7 +116,7 @@ def test_refused_credentials_at_the_upstream_are_a_general_failure(run: Run) -> 
     async def scene() -> None:
         async with proxied(ServerWorker(authenticator=UserTable.from_plain({"bob": "x"}))) as client:
             with pytest.raises(UpstreamFailed, match="refused the password of user alice"):
-                await Socks6Outbound(client).connect("example.com", 80, judge=nobody_judges)
+                await UpstreamOutbound(client).connect("example.com", 80, judge=nobody_judges)
 
     run(scene())
 
@@ -126,7 +126,7 @@ def test_a_broken_upstream_is_a_general_failure(run: Run, answer: bytes) -> None
     async def scene() -> None:
         async with scripted(answer) as client:
             with pytest.raises(UpstreamFailed) as caught:
-                await Socks6Outbound(client).connect("example.com", 80, judge=nobody_judges)
+                await UpstreamOutbound(client).connect("example.com", 80, judge=nobody_judges)
             assert caught.value.code == 1
 
     run(scene())
@@ -143,7 +143,7 @@ async def binding(
     """Give an upstream, a place bound there, and the call that it took."""
     async with calls() as proxy, asyncio.TaskGroup() as group:
         task = group.create_task(
-            Socks6Outbound(proxy.client).bind(
+            UpstreamOutbound(proxy.client).bind(
                 "192.0.2.1", 21, judge=nobody_judges, judge_peer=judge_peer, backlog=backlog
             )
         )
@@ -233,7 +233,7 @@ def test_the_upstreams_reply_code_to_a_bind_is_ours(run: Run, code: int) -> None
         async with calls() as proxy, asyncio.TaskGroup() as group:
             group.create_task(answer(proxy, code))
             with pytest.raises(OperationFailed) as caught:
-                await Socks6Outbound(proxy.client).bind(
+                await UpstreamOutbound(proxy.client).bind(
                     "::", 0, judge=nobody_judges, judge_peer=nobody_judges
                 )
             assert caught.value.code == code
@@ -268,7 +268,7 @@ def test_a_binding_that_is_closed_is_a_general_failure(run: Run) -> None:
 def test_it_resolves_nothing(run: Run) -> None:
     async def scene() -> None:
         async with scripted() as client:
-            outbound = Socks6Outbound(client)
+            outbound = UpstreamOutbound(client)
             assert not outbound.resolves
             await outbound.aclose()
 

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from typing_extensions import override
 
-from socks6.client.outbound import Socks6Outbound
+from socks6.client.outbound import UpstreamOutbound
 from socks6.errors import GeneralFailure, NotAllowed
 from socks6.message.datagrams import Datagram, DatagramError
 from socks6.message.options import Ttl, UdpError
@@ -71,7 +71,7 @@ class Sink(ListedSink):
 
 
 async def opened(
-    proxy: AssociatingProxy, outbound: Socks6Outbound, judge: Judge | None = None
+    proxy: AssociatingProxy, outbound: UpstreamOutbound, judge: Judge | None = None
 ) -> tuple[ChannelReader, Sink]:
     channel = await outbound.associate("0.0.0.0", 0, judge=judge or Judge(), options=proxy.options)
     sink = Sink()
@@ -82,7 +82,7 @@ def test_datagrams_go_to_the_upstream_and_come_back(run: Run) -> None:
     async def scene() -> None:
         proxy = AssociatingProxy(options=(Ttl(leg=2, ttl=9),))
         async with associating(proxy) as client:
-            channel, sink = await opened(proxy, Socks6Outbound(client))
+            channel, sink = await opened(proxy, UpstreamOutbound(client))
             assert channel.bound == BOUND
             assert channel.options == (Ttl(leg=2, ttl=9),)
             channel.send([(b"one", "192.0.2.5", 53), (b"two", "a.example", 53)])
@@ -100,7 +100,7 @@ def test_icmp_errors_are_passed_on(run: Run) -> None:
     async def scene() -> None:
         proxy = AssociatingProxy(options=(UdpError(availability=2),))
         async with associating(proxy) as client:
-            channel, sink = await opened(proxy, Socks6Outbound(client))
+            channel, sink = await opened(proxy, UpstreamOutbound(client))
             error = DatagramError(
                 association_id=proxy.association_id, host="192.0.2.5", port=53, code=2, reporter="10.0.0.1"
             )
@@ -116,7 +116,7 @@ def test_what_is_forbidden_neither_goes_nor_comes(run: Run, monkeypatch: pytest.
     async def scene() -> None:
         proxy, judge = AssociatingProxy(), Judge("192.0.2.66")
         async with associating(proxy) as client:
-            channel, sink = await opened(proxy, Socks6Outbound(client), judge)
+            channel, sink = await opened(proxy, UpstreamOutbound(client), judge)
             for _ in range(3):
                 channel.send([(b"bad", "192.0.2.66", 53), (b"good", "192.0.2.5", 53)])
             from_there = Datagram(association_id=proxy.association_id, host="192.0.2.66", port=9, data=b"bad")
@@ -138,7 +138,7 @@ def test_verdicts_are_not_kept_without_end(run: Run, monkeypatch: pytest.MonkeyP
     async def scene() -> None:
         proxy = AssociatingProxy()
         async with associating(proxy) as client:
-            channel, sink = await opened(proxy, Socks6Outbound(client))
+            channel, sink = await opened(proxy, UpstreamOutbound(client))
             for number in range(1, 6):
                 channel.send([(b"hello", f"192.0.2.{number}", 53)])
                 await sink.next()
@@ -152,7 +152,7 @@ def test_what_cannot_be_sent_is_lost_and_said_once(run: Run, caplog: pytest.LogC
     async def scene() -> None:
         proxy = AssociatingProxy()
         async with associating(proxy) as client:
-            channel, sink = await opened(proxy, Socks6Outbound(client))
+            channel, sink = await opened(proxy, UpstreamOutbound(client))
             for size in (65_508, 65_509):
                 channel.send([(bytes(size), "192.0.2.5", 53), (b"", "a b", 53)])
             channel.send([(b"good", "192.0.2.5", 53)])
@@ -170,7 +170,7 @@ def test_an_upstream_that_goes_away_is_told(run: Run) -> None:
     async def scene() -> None:
         proxy = AssociatingProxy()
         async with associating(proxy) as client:
-            channel, sink = await opened(proxy, Socks6Outbound(client))
+            channel, sink = await opened(proxy, UpstreamOutbound(client))
             await proxy.hang_up()
             await sink.next()
             assert len(sink.reasons) == 1
@@ -184,7 +184,7 @@ def test_a_channel_that_was_not_started_can_be_closed(run: Run) -> None:
     async def scene() -> None:
         proxy = AssociatingProxy()
         async with associating(proxy) as client:
-            channel = await Socks6Outbound(client).associate("0.0.0.0", 0, judge=Judge())
+            channel = await UpstreamOutbound(client).associate("0.0.0.0", 0, judge=Judge())
             await channel.aclose()
             await proxy.endings.get()
 
@@ -196,7 +196,7 @@ def test_the_upstreams_reply_code_is_ours(run: Run) -> None:
         proxy = AssociatingProxy(reply=lambda _: OperationReply(code=2))
         async with associating(proxy) as client:
             with pytest.raises(NotAllowed):
-                await Socks6Outbound(client).associate("0.0.0.0", 0, judge=Judge())
+                await UpstreamOutbound(client).associate("0.0.0.0", 0, judge=Judge())
 
     run(scene())
 
@@ -205,7 +205,7 @@ def test_a_broken_upstream_is_a_general_failure(run: Run) -> None:
     async def scene() -> None:
         async with scripted(b"\6\0\xff") as client:
             with pytest.raises(GeneralFailure):
-                await Socks6Outbound(client).associate("0.0.0.0", 0, judge=Judge())
+                await UpstreamOutbound(client).associate("0.0.0.0", 0, judge=Judge())
 
     run(scene())
 
@@ -214,7 +214,7 @@ def test_a_forwarder_gets_routes_on_the_socket_to_the_upstream(run: Run) -> None
     async def scene() -> None:
         proxy = AssociatingProxy()
         async with associating(proxy) as client:
-            outbound = Socks6Outbound(client)
+            outbound = UpstreamOutbound(client)
             channel = await outbound.associate("0.0.0.0", 0, judge=Judge("192.0.2.66"))
             assert channel.route("192.0.2.5", 53) is None
             reader = ChannelReader(channel, Sink())

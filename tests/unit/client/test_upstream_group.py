@@ -10,7 +10,7 @@ from typing_extensions import override
 from socks6.client import alternatives
 from socks6.client.client import Client, ProxyCheck, Timeout
 from socks6.client.monitor import UPSTREAM_ERRORS
-from socks6.client.outbound import Socks6Outbound
+from socks6.client.outbound import UpstreamOutbound
 from socks6.client.upstream_choice import UpstreamOrder
 from socks6.client.upstream_group import UpstreamGroup
 from socks6.errors import (
@@ -46,7 +46,7 @@ class CheckedClient(Client):
         raise self.outcome
 
 
-class ScriptedOutbound(Socks6Outbound):
+class ScriptedOutbound(UpstreamOutbound):
     """An outbound that connects, fails as the test says, or never answers; `asked` counts."""
 
     def __init__(self, name: str, failure: Socks6Error | None = None) -> None:

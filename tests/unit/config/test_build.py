@@ -7,7 +7,7 @@ from typing import Final
 import pytest
 
 from socks6.client.alternatives import CHECK_SECONDS, CONNECT_SECONDS, LATENCY_SECONDS
-from socks6.client.outbound import Socks6Outbound
+from socks6.client.outbound import UpstreamOutbound
 from socks6.client.upstream_group import UpstreamGroup
 from socks6.config.build import build_outbound, build_worker, find_faults
 from socks6.config.server import ServerConfig
@@ -33,7 +33,7 @@ def test_without_a_proxy_to_go_through_there_is_no_client_of_one() -> None:
 
 
 def test_one_upstream() -> None:
-    assert isinstance(build_outbound(ServerConfig(via=(UPSTREAM,))), Socks6Outbound)
+    assert isinstance(build_outbound(ServerConfig(via=(UPSTREAM,))), UpstreamOutbound)
 
 
 def test_several_upstreams() -> None:
@@ -66,7 +66,7 @@ def test_upstreams_of_other_protocols_and_through_others() -> None:
         via=(ProxyUrl.parse("http://proxy.example"),), via_through=(UPSTREAM,), via_spare="0"
     )
     outbound = build_outbound(config)
-    assert isinstance(outbound, Socks6Outbound)
+    assert isinstance(outbound, UpstreamOutbound)
     assert [hop.scheme for hop in outbound.client.hops] == ["socks6", "http"]
     assert faults_of(config) == []
 
@@ -137,5 +137,5 @@ def test_worker_and_server_are_what_the_configuration_says() -> None:
 def test_a_url_goes_before_the_setting_of_connections_made_ahead(query: str, spares: int) -> None:
     via = ProxyUrl.parse(f"socks6+tls://proxy.example{query}")
     outbound = build_outbound(ServerConfig(via=(via,), via_spare="1"))
-    assert isinstance(outbound, Socks6Outbound)
+    assert isinstance(outbound, UpstreamOutbound)
     assert outbound.client.url.spares == spares

@@ -9,7 +9,7 @@ import pytest
 
 from socks6.client.client import Client
 from socks6.client.options import StackOptions
-from socks6.client.outbound import Socks6Outbound
+from socks6.client.outbound import UpstreamOutbound
 from socks6.message.codes import Availability, Leg
 from socks6.message.options import Multipath, NoFragmentation, StackOption, Tfo, Tos, Ttl
 from socks6.net.stackopts.received import received_tos
@@ -166,7 +166,7 @@ def test_a_chain_tells_of_its_last_leg(run: Run) -> None:
     async def scene() -> None:
         far = ServerWorker(policy=Policy(allow_private=True))
         async with origin() as port, Server([LOOPBACK], far) as last:
-            outbound = Socks6Outbound(Client(last.urls[0]))
+            outbound = UpstreamOutbound(Client(last.urls[0]))
             near = ServerWorker(policy=Policy(allow_private=True), outbound=outbound)
             async with Server([LOOPBACK], near) as first:
                 client = Client(first.urls[0])
