@@ -23,12 +23,16 @@ NOT_FOR_USERS: Final = {  # constructors of what others return, and what connect
     "Association": ("__init__", "set_path"),
     "BindListener": ("__init__",),
     "BindServer": ("__init__",),
+    "Client": ("request_connect",),
     "ClientConnection": ("__init__", "membership", "relaying"),
     "LiveTable": ("__init__", "add", "discard"),
     "ProxiedDatagramTransport": ("__init__",),
     "ProxiedStream": ("__init__",),
+    "ServerWorker": ("secured", "leave_unsecured"),
 }
-GIVEN_BY_SERVER: Final = {  # to its worker and to transports, for UDP on its ports and streams of QUIC
+GIVEN_BY_SERVER: Final = {  # to its worker, outbound and transports: for UDP on its ports, streams of QUIC, and waiting
+    "socks6.net.poller.Poller",
+    "socks6.net.transports.base.Polling",
     "socks6.proxy.multiplexed.QuicConnectionContext",
     "socks6.net.datagrams.shared.SharedPorts",
     "socks6.relay.datagrams.client_ports.ClientPort",
