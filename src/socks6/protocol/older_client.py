@@ -37,6 +37,7 @@ from socks6.protocol.machine import Conversation, Delimited, Trace
 MAX_HEAD_SIZE: Final = 65536  # bytes of an HTTP response's head
 SHORTEST_HEAD: Final = len(b"HTTP/1.1 200\n\n")
 NOWHERE: Final = b"0.0.0.0:1"  # what a check asks for: credentials are looked at, and no name is looked up
+CLOSED: Final = "nothing, and closed the connection: so does ssh -D where it cannot connect"
 INTERIM: Final = range(100, 200)  # statuses that another response follows
 
 _BLANK_LINE: Final = re.compile(rb"\n\r?\n")
@@ -119,6 +120,9 @@ class OlderConversation(Conversation[ClientEvent]):
             return
         if self._received and self._is_foreign():
             self._violate(ViolationKind.VERSION, describe_server(self._received, self.scheme))
+            return
+        if self.state is _S.AWAITING_REPLY and self._answered and not self._received:
+            self._operated(ReplyCode.GENERAL_FAILURE, words=CLOSED)
             return
         how = f"({self.state.value})" if self._received or self._answered else "without an answer"
         self.state = _S.CLOSED

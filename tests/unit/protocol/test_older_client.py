@@ -16,6 +16,7 @@ from socks6.protocol.events import (
     ViolationKind,
 )
 from socks6.protocol.older_client import (
+    CLOSED,
     MAX_HEAD_SIZE,
     HttpClientConversation,
     OlderState,
@@ -203,7 +204,7 @@ def test_a_line_of_another_protocol_is_waited_for() -> None:
     [
         ("", "the proxy closed the connection without an answer"),
         ("05", "the proxy closed the connection (awaiting method selection)"),
-        ("05 00", "the proxy closed the connection (awaiting reply)"),
+        ("05 00 05 00", "the proxy closed the connection (awaiting reply)"),
     ],
 )
 def test_an_early_end(before: str, reason: str) -> None:
@@ -211,6 +212,14 @@ def test_an_early_end(before: str, reason: str) -> None:
     play << sent("05 01 00")
     play >> received(before) >> eof
     play << Ended(reason=reason)
+
+
+def test_a_proxy_may_close_instead_of_a_reply() -> None:
+    play = socks5()
+    play << sent("05 01 00")
+    play >> received("05 00") >> eof
+    play << OperationAnswered(reply=OperationReply(code=ReplyCode.GENERAL_FAILURE), words=CLOSED)
+    assert play.machine.state is OlderState.CLOSED
 
 
 def test_socks4a_sends_the_name_and_socks4_the_address() -> None:
