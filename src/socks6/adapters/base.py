@@ -73,4 +73,4 @@ def os_error(error: Socks6Error) -> OSError:
 
 def missing(library: str, extra: str) -> ImportError:
     """Return what a module of adapters raises where its library is not installed."""
-    return ImportError(f"socks6.adapters.{extra} needs {library}: {install_hint(extra)}", name=library)
+    return ImportError(f"this adapter needs {library}: {install_hint(extra)}", name=library)
