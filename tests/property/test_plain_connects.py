@@ -20,17 +20,36 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from typing_extensions import override
 
+from socks6.message.codes import Leg
 from socks6.message.dialect import DRAFT_12
+from socks6.message.options import (
+    AuthenticationData,
+    AuthenticationMethodAdvertisement,
+    IdempotenceExpenditure,
+    IdempotenceRequest,
+    Option,
+    SessionId,
+    SessionRequest,
+    SessionTeardown,
+    Tos,
+)
 from socks6.message.requests import Request, read_plain_connect
 from socks6.message.socks5 import Socks5Reply, Socks5Request, encode_success
 from socks6.message.socks5 import read_plain_connect as read_plain_socks5
+from socks6.message.userpass import UsernamePassword
 from socks6.net.accept import ConnectionLimits
 from socks6.net.direct import DirectOutbound
 from socks6.net.eager import EagerTaskGroup
 from socks6.net.encryption.contexts import TlsParameters, client_context, server_context
 from socks6.net.sockets import SocketStream, reset_on_close
+from socks6.net.stream import Protection
 from socks6.net.transports.tls import TlsSession, TlsStream
+from socks6.policy.identity import Identity
 from socks6.policy.rules import Policy
+from socks6.protocol.methods.base import Credentials
+from socks6.protocol.methods.userpass import UsernamePasswordCredentials
+from socks6.proxy.authentication.base import Authenticator
+from socks6.proxy.sessions import MemorySessionStore, SessionSettings
 from socks6.proxy.worker import ServerWorker
 from socks6.telemetry import Event, Observer
 from tests.kit.certificates import certificate
@@ -81,6 +100,35 @@ REQUESTS: Final[dict[str, tuple[bytes, ...]]] = {
         b"\x09",
     ),
 }
+AS_NUMBER: Final = int.from_bytes(PORT)
+SESSION: Final = bytes(15) + b"\x01"
+
+
+def _asked(*options: Option, host: str = "127.0.0.1", command: int = 1) -> bytes:
+    return Request(command=command, host=host, port=AS_NUMBER, options=options).encode()
+
+
+def _password(word: bytes) -> AuthenticationData:
+    return AuthenticationData(method=2, data=UsernamePassword(username=b"alice", password=word).encode())
+
+
+USERS: Final = "socks6 with users"
+REQUESTS[USERS] = (
+    CONNECT6,  # no credentials
+    _asked(_password(b"right")),
+    _asked(_password(b"right, but known by none at once")),
+    _asked(_password(b"wrong")),
+    _asked(_password(b"right"), SessionRequest(), IdempotenceRequest(size=10)),
+    _asked(_password(b"right"), host="localhost"),
+    _asked(_password(b"right"), command=0),
+    _asked(_password(b"right"), Tos(leg=Leg.PROXY_REMOTE, tos=8)),
+    _asked(SessionId(id=SESSION)),
+    _asked(SessionId(id=SESSION), IdempotenceExpenditure(token=1)),
+    _asked(SessionId(id=SESSION), IdempotenceExpenditure(token=99)),
+    _asked(SessionId(id=SESSION), SessionTeardown()),
+    _asked(SessionId(id=bytes(16))),
+    _asked(AuthenticationMethodAdvertisement(methods=(2,))),
+)
 REQUESTS["mixed"] = REQUESTS["socks6"][:2] + REQUESTS["socks5"][:3]
 CASES: Final = [(inbound, request) for inbound, requests in REQUESTS.items() for request in requests]
 DESTINATIONS: Final = ("answers", "refuses", "is forbidden", "is silent", "answers late")
@@ -116,6 +164,26 @@ class LateOutbound(DirectOutbound):
         self, host: str, port: int, holder: Hashable, *, tuned: bool = True
     ) -> tuple[socket.socket, bool]:
         return super().begin_connecting(host, port, holder, tuned=tuned)[0], False
+
+
+class Known(Authenticator):
+    """Knows alice by passwords that begin rightly, one of them at once."""
+
+    required = True
+
+    @override
+    async def verify(self, credentials: Credentials, source: str = "") -> Identity | None:
+        assert isinstance(credentials, UsernamePasswordCredentials)
+        return Identity(name="alice") if credentials.password.startswith(b"right") else None
+
+    @override
+    def cached_identity(self, credentials: Credentials, source: str = "") -> Identity | None:
+        known = isinstance(credentials, UsernamePasswordCredentials) and credentials.password == b"right"
+        return Identity(name="alice") if known else None
+
+    @override
+    def credential_version(self, identity: Identity) -> object:
+        return 1
 
 
 class Events(Observer):
@@ -164,7 +232,21 @@ async def seen_by_all(
     events = Events()
     outbound = (LateOutbound if destination == "answers late" else DirectOutbound)(connect_timeout=0.02 if destination == "is silent" else 10.0)  # fmt: skip
     policy = Policy(allow_private=destination != "is forbidden")
-    worker = ServerWorker(policy=policy, outbound=outbound, observers=[events])
+    numbers = itertools.count()
+    store = MemorySessionStore(SessionSettings(), random=lambda size: next(numbers).to_bytes(size))
+    worker = ServerWorker(
+        policy=policy,
+        outbound=outbound,
+        observers=[events],
+        authenticator=Known() if inbound == USERS else None,
+        sessions=store,
+    )
+    now = asyncio.get_running_loop().time()
+    opened = store.create(Identity(name="alice"), source="", protection=Protection.CLEAR, now=now)
+    assert opened is not None
+    assert opened.id == SESSION
+    opened.session.grant(10)
+    inbound = "socks6" if inbound == USERS else inbound
     limits = ConnectionLimits()
     client, accepted = tcp_pair()
     assert isinstance(accepted, SocketStream)
@@ -264,7 +346,8 @@ def _without_port(received: bytes) -> bytes:
     if not received.endswith(ANSWER):
         return received
     reply = received.removesuffix(ANSWER)
-    at = {DRAFT_12.version: 8, 0: 2}.get(reply[0], len(reply) - 2)  # SOCKS 6, 4, 5
+    options = int.from_bytes(reply[2:4])  # of the Authentication Reply
+    at = {DRAFT_12.version: 8 + options, 0: 2}.get(reply[0], len(reply) - 2)  # SOCKS 6, 4, 5
     return reply[:at] + reply[at + 2 :] + ANSWER
 
 
@@ -301,6 +384,12 @@ def pieces_of(whole: bytes, cuts: list[int]) -> list[bytes]:
 @example(case=("socks6", CONNECT6), cuts=[], early=3_000_000, destination="answers", slow=False, tls=True)
 @example(case=("socks6", CONNECT6), cuts=[3], early=1, destination="is silent", slow=True, tls=True)
 @example(case=("socks5", GREETING + CONNECT5), cuts=[3], early=0, destination="answers", slow=True, tls=True)
+@example(case=(USERS, REQUESTS[USERS][1]), cuts=[], early=5, destination="answers late", slow=True, tls=True)
+@example(case=(USERS, REQUESTS[USERS][2]), cuts=[], early=1, destination="answers", slow=False, tls=True)
+@example(case=(USERS, REQUESTS[USERS][4]), cuts=[], early=1, destination="answers", slow=False, tls=True)
+@example(case=(USERS, REQUESTS[USERS][9]), cuts=[], early=5, destination="answers", slow=False, tls=False)
+@example(case=(USERS, REQUESTS[USERS][10]), cuts=[], early=0, destination="answers", slow=False, tls=False)
+@example(case=(USERS, REQUESTS[USERS][8]), cuts=[], early=0, destination="refuses", slow=False, tls=False)
 def test_all_ways_give_the_same(  # noqa: PLR0917 - hypothesis names them
     loop: str, case: tuple[str, bytes], cuts: list[int], early: int, destination: str, slow: bool, tls: bool
 ) -> None:

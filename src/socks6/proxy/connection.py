@@ -39,6 +39,7 @@ from socks6.proxy.live import ConnectionInfo, Traffic
 from socks6.proxy.multiplexed import QuicConnectionContext
 from socks6.proxy.sessions import Session, SessionMembership
 from socks6.relay.datagrams.client_ports import ClientPort
+from socks6.relay.joined import JoinedStreams
 from socks6.relay.streams import RelayResult
 from socks6.telemetry import (
     AssociationOpened,
@@ -67,7 +68,7 @@ class ClientConnection:
     """One client's connection, from accept to the end. Belongs to the task that serves it."""
 
     __slots__ = (
-        "_associated", "_authenticator", "_cancellations", "_descriptor", "_has_request", "_held_association",
+        "_associated", "_authenticator", "_cancellations", "_descriptor", "_end_relay", "_has_request", "_held_association",
         "_interruption", "_membership", "_on_admitted", "_task", "_user_connection", "bytes_down", "bytes_up",
         "certified", "client_port", "command", "deadline", "ending", "greeting", "host", "id", "inbound", "peer", "port", "proxy",
         "reason", "reply", "secured", "shared", "source", "started", "stream", "traffic", "user",
@@ -113,6 +114,7 @@ class ClientConnection:
         self._task: asyncio.Task[object] | None = None
         self._cancellations = 0  # that are not `interrupt`'s
         self._interruption: tuple[Ending, str] | None = None
+        self._end_relay: Callable[[Ending, str], None] | None = None  # of a relay that no task waits for
         # the record
         self.user = ""
         self.command = ""
@@ -142,6 +144,16 @@ class ClientConnection:
     def default_identity(self) -> Identity:
         """Who the client is if it offers no credentials."""
         return self.certified or ANONYMOUS
+
+    def known_identity(self, credentials: Credentials) -> Identity | None:
+        """Return whom the credentials prove if that is known at once; None where `verify` is to be asked."""
+        if self.certified is not None:
+            return self.certified
+        authenticator = self.proxy.authenticator
+        identity = self.proxy.verifications.known(authenticator, credentials, self.source)
+        if identity is not None:
+            self._authenticator = authenticator
+        return identity
 
     async def verify(self, credentials: Credentials) -> Identity | None:
         """Check the credentials when it is this source's turn; a certificate's identity needs no check.
@@ -312,6 +324,11 @@ class ClientConnection:
         """Let the live table read the counts of the relay at work; `carried` or `relayed` follows."""
         self.traffic = traffic
 
+    def relaying_by_callbacks(self, joined: JoinedStreams) -> None:
+        """As `relaying`; no task serves the connection any more, so that `interrupt` ends the relay."""
+        self.traffic = joined
+        self._end_relay = joined.end
+
     def relayed(self, result: RelayResult) -> None:
         """Record how the relay went."""
         self.carried(result.bytes_up, result.bytes_down)
@@ -461,8 +478,10 @@ class ClientConnection:
         self.stream.abort()
 
     def interrupt(self, ending: Ending, reason: str) -> None:
-        """Cancel the task that serves the connection; `was_interrupted` then records why."""
-        if self._interruption is None and self._task is not None:
+        """Cancel the task that serves the connection, `was_interrupted` then records why; or end the relay that callbacks serve."""
+        if self._end_relay is not None:
+            self._end_relay(ending, reason)
+        elif self._interruption is None and self._task is not None:
             self._interruption = ending, reason
             self._task.cancel()
 
@@ -476,7 +495,7 @@ class ClientConnection:
 
     def close(self) -> None:
         """End the handshake, leave the session and give back what is held. Idempotent."""
-        self._task = None
+        self._task = self._end_relay = None
         if not self._has_request:  # else `begin` has done so
             self.proxy.monitor.end_handshake(self.id)
         if self._user_connection is not None:

@@ -1,7 +1,8 @@
-"""Plain CONNECTs, served by callbacks from accept to close: no task, no conversation.
+"""Plain CONNECTs, served by callbacks from accept to close: no task, and mostly no conversation.
 
-A CONNECT is plain if it comes in one piece and without options, over TCP or TLS, from a client that need not authenticate, to
-an IP address that this proxy reaches itself. Most are, and cost 119 Python calls instead of 389 (`python -m benchmarks counting`).
+A CONNECT is plain if it comes in one piece, over TCP or TLS, to an IP address that this proxy reaches itself, and nothing
+has to be waited for to know its client: most have no options, and cost 119 Python calls instead of 389 (`python -m benchmarks
+counting`); those with credentials or a session go through a conversation at once (`Admission.admit_nowait`).
 Whatever else a client sends, and whatever must wait for more than the client's bytes, goes on in `ServerWorker.serve`, with
 what was read so far: a remote that takes its time, an answer that is not taken at once, a refusal, the end of a relay that
 broke. So does what an upstream proxy is asked for, once the request was read: there, a name is plain, too.
@@ -18,7 +19,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from socks6.errors import OperationFailed, TlsFailed
-from socks6.message.address import UNSPECIFIED, UNSPECIFIED_IPV4
+from socks6.message.address import UNSPECIFIED, UNSPECIFIED_IPV4, is_literal
 from socks6.message.codes import Command
 from socks6.net.accept import ConnectionLimits
 from socks6.net.direct import DirectOutbound
@@ -71,6 +72,7 @@ class PlainConnects:
         self.inbound: Final = inbound
         protocol = worker.inbound(inbound)
         self.forms: Final = protocol.plain_forms if isinstance(protocol, PlainInbound) else {}
+        self.admits: Final = any(form.admit is not None for form in self.forms.values())
         self.outbound: Final = outbound
         self.poller: Final = poller
         self.limits: Final = limits
@@ -84,7 +86,7 @@ class PlainConnects:
             return False
         if isinstance(stream, TlsStream) and isinstance(stream.beneath, SocketStream):
             _PlainConnect(self, stream, stream.beneath).go_on()  # its certificate may say who the client is
-        elif isinstance(stream, SocketStream) and not worker.authenticator.required:
+        elif isinstance(stream, SocketStream) and (self.admits or not worker.authenticator.required):
             _PlainConnect(self, stream, stream).go_on()
         else:
             return False
@@ -94,7 +96,9 @@ class PlainConnects:
 class _PlainConnect:
     """One client."""
 
-    __slots__ = ("_carrier", "_connection", "_form", "_joined", "_remote", "_shared", "_stream")
+    __slots__ = (
+        "_authenticates", "_carrier", "_connection", "_form", "_joined", "_remote", "_shared", "_stream",
+    )  # fmt: skip
 
     def __init__(
         self, shared: PlainConnects, stream: SocketStream | TlsStream, carrier: SocketStream
@@ -106,6 +110,7 @@ class _PlainConnect:
         self._connection = shared.worker.open(
             stream, shared.inbound, client_port=shared.client_port, on_admitted=shared.limits.mark_known
         )
+        self._authenticates = shared.worker.authenticator.required  # unless its certificate does
         self._form: PlainForm | None = None  # once the client has greeted
         self._joined: PolledStreams | None = None
         self._remote: socket.socket | None = None
@@ -139,16 +144,17 @@ class _PlainConnect:
             self._wait()
             return
         form = self._form or (self._shared.forms.get(data[0]) if data else None)
-        if form is None:
+        if form is None or (self._authenticates and form.admit is None):
             self._take_long_way(data)
         elif form.is_greeting is not None and self._form is None:
             self._greet(form, data)
         elif (
-            (plain := form.read_connect(data, names=self._shared.outbound is None)) is None
+            self._authenticates
+            or (plain := form.read_connect(data, names=self._shared.outbound is None)) is None
             or not plain[1]
             or plain[0] in UNSPECIFIED
         ):
-            self._take_long_way(data)
+            self._admit(form, data)
         else:
             host, port, size = plain
             self._carry_out(
@@ -172,10 +178,12 @@ class _PlainConnect:
         except TlsFailed as failure:
             self._continue_in_task(self._leave_unsecured(stream, failure))
             return False
-        if stream.stuck or (agreed and connection.authentication_required):
+        if stream.stuck:
             self._take_long_way(b"")
             return False
-        if not agreed:
+        if agreed:
+            self._authenticates = connection.authentication_required
+        else:
             self._wait()
         return agreed
 
@@ -195,6 +203,28 @@ class _PlainConnect:
             self._take_long_way(b"", unsent)
         else:
             self._wait()
+
+    def _admit(self, form: PlainForm, data: bytes) -> None:
+        """Carry out a request with options, as credentials or a session's id, if nothing of it takes waiting."""
+        if form.admit is None:
+            self._take_long_way(data)
+            return
+        admission = form.admit(self._connection, data)
+        request = admission.admit_nowait()
+        if request is not None and self._is_plain(request):
+            self._carry_out(request, admission.form())
+        else:
+            self._continue_in_task(self._shared.worker.handshake(self._connection, data, admission))
+
+    def _is_plain(self, request: ProxyRequest) -> bool:
+        """Return whether an admitted request is a CONNECT without stack options, to where one need not look up."""
+        return (
+            request.command == CONNECT
+            and not request.options
+            and request.port != 0
+            and request.host not in UNSPECIFIED
+            and (self._shared.outbound is None or is_literal(request.host))
+        )
 
     def _carry_out(self, request: ProxyRequest, form: PlainForm) -> None:
         """Judge, connect, answer, relay."""
@@ -341,7 +371,7 @@ class _PlainConnect:
             return False
         self._carrier.on_readable = None
         self._joined = joined
-        self._connection.relaying(joined)
+        self._connection.relaying_by_callbacks(joined)
         joined.start(first)
         return True
 
@@ -355,7 +385,7 @@ class _PlainConnect:
             return False
         self._joined = joined
         shared.group.add(self)
-        self._connection.relaying(joined)
+        self._connection.relaying_by_callbacks(joined)
         joined.start(tunnel.take_initial_data())
         return True
 

@@ -18,7 +18,7 @@ from socks6.policy.rules import Policy
 from socks6.proxy.authentication.base import Authenticator, same_credentials
 from socks6.proxy.connection import ClientConnection
 from socks6.proxy.context import ProxyContext, RequestJudge
-from socks6.proxy.inbounds.base import Inbound, Tunnel, linger, stay_silent
+from socks6.proxy.inbounds.base import Admission, Inbound, Tunnel, linger, stay_silent
 from socks6.proxy.inbounds.registry import StandardInbounds
 from socks6.proxy.multiplexed import QuicConnectionContext
 from socks6.proxy.sessions import SessionStore
@@ -271,13 +271,20 @@ class ServerWorker(ProxyContext):
                 self.close(connection)
         return taken
 
-    async def handshake(self, connection: ClientConnection, initial_data: bytes = b"") -> Tunnel | None:
-        """Carry out a connection's handshake by its inbound, `initial_data` being what was read already; see `Inbound.serve`."""
+    async def handshake(
+        self, connection: ClientConnection, initial_data: bytes = b"", admission: Admission | None = None
+    ) -> Tunnel | None:
+        """Carry out a connection's handshake by its inbound, `initial_data` being what was read already; see `Inbound.serve`.
+
+        An `admission` goes on from where it stands.
+        """
         inbound = self.inbound(connection.inbound)
         self.monitor.add_handshake(connection.id, connection.deadline, connection.expire)
         try:
             if (tls := connection.stream.attribute(TlsStream)) is not None:
                 await self._secure(connection, tls, inbound)
+            if admission is not None:
+                return await admission.serve()
             return await inbound.serve(connection, initial_data)
         finally:
             self.monitor.end_handshake(connection.id)

@@ -13,13 +13,18 @@ from dataclasses import dataclass, replace
 
 import pytest
 
+from socks6.message.options import SessionId, SessionTeardown
+from socks6.message.requests import Request
 from socks6.net.encryption.contexts import TlsParameters, client_context
 from socks6.net.sockets import reset_on_close
+from socks6.net.stream import Protection
 from socks6.net.transports.tls import TlsSession
 from socks6.net.url import ProxyUrl
+from socks6.policy.identity import Identity
 from socks6.policy.rules import Policy
 from socks6.proxy.authentication.table import UserTable
 from socks6.proxy.service import Server
+from socks6.proxy.sessions import MemorySessionStore, SessionSettings
 from socks6.proxy.settings import Settings
 from socks6.proxy.worker import ServerWorker
 from socks6.relay.streams import RelaySettings
@@ -78,9 +83,16 @@ class Scene:
 
 
 @contextlib.asynccontextmanager
-async def scene(protocol: str = "socks6", settings: Settings | None = None) -> AsyncIterator[Scene]:
+async def scene(
+    protocol: str = "socks6", settings: Settings | None = None, **wishes: object
+) -> AsyncIterator[Scene]:
     log = Recorder()
-    worker = ServerWorker(policy=Policy(allow_private=True), observers=[log], settings=settings)
+    worker = ServerWorker(
+        policy=Policy(allow_private=True),
+        observers=[log],
+        settings=settings,
+        **wishes,  # type: ignore[arg-type]  # names are the test's
+    )
     with socket.create_server(("127.0.0.1", 0)) as target:
         async with Server([f"{protocol}://127.0.0.1:0"], worker) as server:
             yield Scene(server, worker, log, target, protocol)
@@ -368,5 +380,54 @@ def test_over_tls_1_2_the_handshakes_end_does_not_wait_for_the_request(run: Run)
                 await loop.sock_sendall(client, session.outgoing.read())
                 session.incoming.write(await loop.sock_recv(client, 65_536))
                 assert session.tls.read(100)[5] == 0
+
+    run(play())
+
+
+def test_a_request_by_a_session_takes_no_task_and_its_relay_ends_with_the_session(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served: list[object] = []
+    serve = ServerWorker.serve
+
+    def noted(*details: object, **named: object) -> object:
+        served.append(details)
+        return serve(*details, **named)  # type: ignore[arg-type]  # as they came
+
+    monkeypatch.setattr(ServerWorker, "serve", noted)
+
+    async def play() -> None:
+        loop = asyncio.get_running_loop()
+        store = MemorySessionStore(SessionSettings())
+        async with scene(authenticator=UserTable({}), sessions=store) as it:
+            opened = store.create(
+                Identity(name="alice"), source="", protection=Protection.CLEAR, now=loop.time()
+            )
+            assert opened is not None
+            port = int(it.target.getsockname()[1])
+            request = Request(command=1, host="127.0.0.1", port=port, options=(SessionId(id=opened.id),))
+            teardown = Request(
+                command=0, host="0.0.0.0", port=0, options=(SessionId(id=opened.id), SessionTeardown())
+            )
+            with await it.client() as client, await it.client() as other:
+                answer = await it.ask(client, request.encode() + b"early", 20)
+                assert (answer[1], answer[9]) == (0, 0)
+                remote, _ = it.target.accept()
+                with remote:
+                    remote.setblocking(False)
+                    assert await loop.sock_recv(remote, 9) == b"early"
+                    assert opened.session.connections == 1
+                    assert not served
+                    await it.ask(other, teardown.encode(), 4)
+                    for side in (client, remote):
+                        with pytest.raises(ConnectionResetError):
+                            await loop.sock_recv(side, 1)
+            record = await it.ending()
+            assert (record.user, record.ending, record.reason) == (
+                "alice",
+                Ending.STOPPED,
+                "its session was torn down",
+            )
+            assert not opened.session.connections
 
     run(play())

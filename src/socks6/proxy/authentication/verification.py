@@ -131,6 +131,16 @@ class VerificationQueue:
         except TimeoutError:
             raise AuthenticationBusy("the credentials could not be checked in time") from None
 
+    def known(self, authenticator: Authenticator, credentials: Credentials, source: str) -> Identity | None:
+        """Return who the credentials prove to be there, if that is known at once and the source is not shut out."""
+        now = _now()
+        if self._penalties.blocked(source, now, name=credentials.subject):
+            return None
+        identity = authenticator.cached_identity(credentials, source)
+        if identity is not None:
+            self._recent.note_login(source, credentials.subject, now)
+        return identity
+
     def shuts_out(self, credentials: Credentials, source: str) -> bool:
         """Return whether such credentials from there are refused without being looked at."""
         return self._penalties.blocked(source, _now(), name=credentials.subject)

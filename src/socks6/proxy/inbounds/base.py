@@ -71,6 +71,19 @@ class ReadConnect(Protocol):
         """Return its host, which is an address unless `names`, its port and its length; None for anything else."""
 
 
+class Admission(Protocol):
+    """One request whose client may have to authenticate, on its way to be admitted."""
+
+    def admit_nowait(self) -> ProxyRequest | None:
+        """Go on as far as that waits for nothing; return the request once it is admitted."""
+
+    def form(self) -> "PlainForm":
+        """Return how a request that is admitted is answered, instead of by `serve`; to be called once."""
+
+    async def serve(self) -> Tunnel | None:
+        """Go on from where it stands to the end; see `Inbound.serve`."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlainForm:
     """How a protocol writes a CONNECT that needs no conversation, and its answers: see `proxy.plain_connect`."""
@@ -81,6 +94,9 @@ class PlainForm:
     admitted: bytes = b""  # comes before either, at once where the remote takes time
     is_greeting: Callable[[bytes], bool] | None = None  # of protocols whose clients greet first
     welcome: bytes = b""  # the answer to that
+    admit: Callable[[ClientConnection, bytes], Admission] | None = (
+        None  # reads what is not plain, or who sends it
+    )
 
 
 class PlainInbound(Inbound):

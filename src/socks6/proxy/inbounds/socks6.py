@@ -7,7 +7,7 @@ UDP ASSOCIATE is in `socks6_associate`.
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import field
+from dataclasses import field, replace
 from typing import Final
 
 from socks6.compat import override
@@ -65,6 +65,7 @@ from socks6.proxy.backlog import BacklogListener
 from socks6.proxy.commands import ProxyRequest
 from socks6.proxy.connection import ClientConnection
 from socks6.proxy.inbounds.base import (
+    Admission,
     ClientDisconnected,
     PlainForm,
     PlainInbound,
@@ -126,10 +127,14 @@ class Socks6Inbound(PlainInbound):
         check_methods(self.methods)  # when the proxy is configured, not when a client comes
         # without token it is to be known how its data came
         may_be_plain = DRAFT_12 in self.dialects and self.tfo_without_token
-        self.plain_forms = {DRAFT_12.version: PLAIN_FORM} if may_be_plain else {}
+        self.plain_forms = {DRAFT_12.version: replace(PLAIN_FORM, admit=self.admit)} if may_be_plain else {}
 
     @override
     async def serve(self, connection: ClientConnection, initial_data: bytes = b"") -> Tunnel | None:
+        return await self.admit(connection, initial_data).serve()
+
+    def admit(self, connection: ClientConnection, data: bytes) -> "_Admission":
+        """Return the admission of a request that begins with `data`."""
         conversation = ServerConversation(
             methods=self.methods,
             authentication_required=connection.authentication_required,
@@ -141,9 +146,13 @@ class Socks6Inbound(PlainInbound):
             trace=wire_trace(connection.source),
             inbound=connection.inbound,
         )
-        if initial_data:
-            conversation.receive_data(initial_data, asyncio.get_running_loop().time())
-        admission = _Admission(conversation, connection)
+        if data:
+            conversation.receive_data(data, connection.proxy.loop.time())
+        return _Admission(self, conversation, connection)
+
+    async def go_on(self, admission: "_Admission") -> Tunnel | None:
+        """Admit a request and carry it out; see `serve`."""
+        conversation, connection = admission.conversation, admission.connection
         request = await admission.receive()
         if request is not None and not admission.token_spent:
             await connection.wait_confirmed()
@@ -171,47 +180,94 @@ class Socks6Inbound(PlainInbound):
 # Who the client is.
 
 
-class _Admission:
+class _Admission(Admission):
     """Receives one request and authenticates it."""
 
-    def __init__(self, conversation: ServerConversation, connection: ClientConnection) -> None:
+    def __init__(
+        self, inbound: Socks6Inbound, conversation: ServerConversation, connection: ClientConnection
+    ) -> None:
+        self._inbound = inbound
         self.conversation: Final = conversation
         self.connection: Final = connection
         self._negotiation: SessionNegotiation | None = None
+        self._request: Request | None = None
+        self._identity = connection.default_identity
+        self._admitted: ProxyRequest | None = None
+        self._event: ServerEvent | None = None  # that takes waiting, or refuses the client
 
     @property
     def token_spent(self) -> bool:
         """Whether a token was spent for the request: a replay would be refused."""
         return self._negotiation is not None and self._negotiation.membership.token_spent
 
+    @override
+    async def serve(self) -> Tunnel | None:
+        return await self._inbound.go_on(self)
+
+    @override
+    def form(self) -> PlainForm:
+        conversation = self.conversation
+
+        def answer(reply: OperationReply) -> bytes:
+            conversation.send_reply(reply)
+            return conversation.data_to_send()
+
+        return PlainForm(
+            read_connect=read_plain_connect,
+            admitted=conversation.data_to_send(),
+            success=lambda host, port: answer(OperationReply(code=ReplyCode.SUCCEEDED, host=host, port=port)),
+            failure=lambda code: answer(OperationReply(code=code)),
+        )
+
+    @override
+    def admit_nowait(self) -> ProxyRequest | None:
+        connection = self.connection
+        while self._admitted is None:
+            event = self._event = self._event or self.conversation.next_event()
+            match event:
+                # no replay of an early request may end a session
+                case RequestReceived() if connection.shared is None or not find(
+                    event.request.options, SessionTeardown
+                ):
+                    self._begin(event.request)
+                case CredentialsOffered() if known := connection.known_identity(event.credentials):
+                    self._verified(known)
+                case Authenticated() if self._request is not None:
+                    self._admitted = self._settle(self._request, self._identity)
+                case _:
+                    return None
+            self._event = None
+        return self._admitted
+
     async def receive(self) -> ProxyRequest | None:
         """Return the request once it was admitted; None if the client was refused."""
-        conversation, connection = self.conversation, self.connection
-        request: Request | None = None
-        identity = connection.default_identity
-        while True:
-            event: ServerEvent | None = await next_event(conversation, connection.stream)
+        connection = self.connection
+        while (admitted := self.admit_nowait()) is None:
+            event, self._event = self._event, None
+            if event is None:
+                event = await next_event(self.conversation, connection.stream)
+                if event is not None:
+                    self._event = event
+                    continue
             match event:
                 case RequestReceived():
-                    request = event.request
-                    if find(request.options, SessionTeardown) is not None:
-                        await connection.wait_confirmed()  # no replay of an early request may end a session
-                    self._begin(request)
+                    await connection.wait_confirmed()
+                    self._begin(event.request)
                 case CredentialsOffered():
                     try:
-                        known = await connection.verify(event.credentials)
+                        self._verified(await connection.verify(event.credentials))
                     except AuthenticationBusy as busy:
                         self._give_up(busy)
                         connection.refused(Ending.FAILED, str(busy))
                         return None
-                    conversation.verified(accepted=known is not None)
-                    identity = known or connection.default_identity
-                case Authenticated() if request is not None:
-                    if admitted := self._settle(request, identity):
-                        return admitted
                 case _:
                     self._record_refusal(event)
                     return None
+        return admitted
+
+    def _verified(self, identity: Identity | None) -> None:
+        self.conversation.verified(accepted=identity is not None)
+        self._identity = identity or self.connection.default_identity
 
     def _give_up(self, busy: AuthenticationBusy) -> None:
         """Answer a client whose credentials cannot be checked."""
@@ -227,6 +283,7 @@ class _Admission:
 
     def _begin(self, request: Request) -> None:
         """Admit a request on the strength of its session, or judge its credentials."""
+        self._request = request
         self._negotiation = SessionNegotiation.of(request.options, self.connection)
         if self._negotiation is not None:
             self._negotiation.begin(self.conversation)
