@@ -101,6 +101,7 @@ class OlderRequester:
                 tuple(option for option in find_all(request.options, StackOption)),
                 conversation.data_to_send() if early else None,
                 repeatable=not again,
+                repeated=again,
             )
         )
         with on_failure(stream.abort), waiting_for(self.connector.silence):

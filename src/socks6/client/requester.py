@@ -340,6 +340,7 @@ class Requester:
                 data if early else None,
                 new_connection=backlog and find(options, StreamId) is None,
                 repeatable=repeatable,
+                repeated=again,
             )
         )
         try:

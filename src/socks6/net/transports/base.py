@@ -65,6 +65,7 @@ class StreamRequest(NamedTuple):
     early_data: bytes | None = None  # sent first, in the SYN or as early data if possible: it may come twice
     new_connection: bool = False  # where multiplexed: as the first stream of a new connection
     repeatable: bool = False  # it may be made twice, on another connection too
+    repeated: bool = False  # its first connection was lost: one that was made ahead may be lost, too
 
 
 class NotAnswered(ProxyUnreachable):

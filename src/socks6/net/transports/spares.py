@@ -77,7 +77,7 @@ class SpareConnector(Connector):
         self._enter_loop()
         self._requested.append(_now())
         # options about this leg are for a socket that is not connected yet
-        stream = None if request.client_leg_options else self._take()
+        stream = None if request.client_leg_options or request.repeated else self._take()
         if stream is None:
             return await self._open_anew(request)
         await send_first(stream, request.early_data)

@@ -111,14 +111,19 @@ def test_there_are_as_many_as_the_rate_of_requests_needs_and_no_more_than_the_li
     run(scene())
 
 
-def test_a_request_with_options_about_its_connection_gets_one_of_its_own(run: Run) -> None:
+@pytest.mark.parametrize(
+    "request_",
+    [StreamRequest(Command.CONNECT, (Tos.of(4),)), StreamRequest(Command.CONNECT, repeated=True)],
+    ids=["options about its connection", "lost its first one"],
+)
+def test_some_requests_get_a_connection_of_their_own(run: Run, request_: StreamRequest) -> None:
     async def scene() -> None:
         proxy = Proxy()
         async with keeping(proxy) as connector:
             await asked(connector, REQUEST)
             await turns()
             spare = proxy.opened[1][0]
-            assert await connector.open(StreamRequest(Command.CONNECT, (Tos.of(4),))) is proxy.opened[2][0]
+            assert await connector.open(request_) is proxy.opened[2][0]
             assert await connector.open(REQUEST) is spare
 
     run(scene())

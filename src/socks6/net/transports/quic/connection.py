@@ -419,6 +419,11 @@ class QuicConnection:
         return self.answers and self._unread < CROWDED_BYTES and not self.blocked
 
     @property
+    def is_leaving(self) -> bool:
+        """Whether it closes once it is unused, or is over: it is for nothing new."""
+        return self.over is not None or self._unused_by is not None
+
+    @property
     def answers(self) -> bool:
         """Whether the peer seems to be there."""
         return (

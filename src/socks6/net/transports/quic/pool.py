@@ -133,9 +133,15 @@ class QuicConnectionPool(Connector):
 
         Many streams that wait for credit mean as many connections: beyond a limit requests share these.
         """
-        here = [pooled for pooled in self._pool if pooled.loop is _loop() and _suits(pooled, command)]
+        here = [
+            pooled
+            for pooled in self._pool
+            if pooled.loop is _loop() and _suits(pooled, command) and not pooled.connection.is_leaving
+        ]
         usable = [pooled for pooled in here if pooled.connection.usable]
         if usable or len(here) < MAX_CONNECTIONS_PER_COMMAND:
+            if len(usable) > 1:  # one that still shakes hands may never have done so
+                usable.sort(key=lambda pooled: pooled.connection.handshake is None)
             return usable
         answering = (pooled for pooled in here if pooled.connection.answers)
         return sorted(answering, key=lambda pooled: pooled.connection.streams)
