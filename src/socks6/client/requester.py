@@ -7,15 +7,17 @@ decides about credentials, session and token; `ProxyConnector` opens the stream.
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import KW_ONLY, replace
-from typing import Final, Protocol, TypeAlias
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from socks6.client.connector import ProxyConnector
 from socks6.client.session import ClientSession, RefusalReason, RequestSessionState, SessionLease
 from socks6.dataclass import dataclass
 from socks6.errors import (
     AuthenticationFailed,
+    DecodeError,
     OperationFailed,
     ProxyUnreachable,
     RemoteProtocolError,
@@ -37,7 +39,6 @@ from socks6.message.options import (
     Option,
     OptionTable,
     SessionInvalid,
-    SessionOk,
     StackOption,
     StreamId,
     find,
@@ -72,22 +73,19 @@ MAYBE_CARRIED_OUT: Final = (
 BROKE: Final = "the connection to the proxy broke"
 CONNECT: Final = Command.CONNECT.value  # as plain numbers: to hash the member of an Enum is a Python call
 SUCCEEDED: Final = ReplyCode.SUCCEEDED.value
+ACCEPTED: Final = AuthenticationReply(type=AuthenticationType.SUCCEEDED).encode()
+LEAST_ANSWER_BYTES: Final = len(ACCEPTED) + PLAIN_REPLY_BYTES  # an answer that lets a request in has as many
+MAX_PLAIN_ACCEPTANCE_BYTES: Final = 64  # with the options of a session and its window it has 20
 NO_PASSWORD: Final = "the proxy wants a user name and a password; the URL has none"  # noqa: S105 - no password
 
 MethodFactory: TypeAlias = Callable[[], ClientMethod]
 
 
-class _PlainAcceptance:
-    """An Authentication Reply that spares a CONNECT its conversation, if the Operation Reply behind it is plain, too."""
+class _PlainAnswer(NamedTuple):
+    """The replies to a CONNECT that needed no conversation."""
 
-    def __init__(self, *options: Option) -> None:
-        self.reply: Final = AuthenticationReply(type=AuthenticationType.SUCCEEDED, options=options)
-        self.encoded: Final = self.reply.encode()
-        self.answer_bytes: Final = len(self.encoded) + PLAIN_REPLY_BYTES
-
-
-ACCEPTED: Final = _PlainAcceptance()
-ACCEPTED_IN_SESSION: Final = _PlainAcceptance(SessionOk())
+    acceptance: AuthenticationReply
+    reply: OperationReply
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -325,7 +323,7 @@ class Requester:
             has_token=state.token is not None, doubling_is_safe=doubling_is_safe
         )
         repeatable = doubling_is_safe and not again
-        plain = self._plain_acceptance(request, state)
+        plain = self._is_plain(request, state)
         conversation = None if plain else self._conversation(request, initial_data, state)
         if conversation is None:
             data = (
@@ -344,12 +342,14 @@ class Requester:
             )
         )
         try:
-            if plain is not None:
-                answers = self._receive_plain(stream, b"" if early else data, plain)
+            if plain:
+                answers = self._receive_plain(stream, b"" if early else data)
                 received = await (self.connector.first_answer(stream, answers) if repeatable else answers)
-                if isinstance(received, OperationReply):
-                    self._granted(state, plain, stream)
-                    return GrantedRequest(stream=stream, reply=received, lease=state.lease)
+                if isinstance(received, _PlainAnswer):
+                    if state.session is not None:
+                        self.session.authenticated(state, received.acceptance, _now())
+                    self.connector.answered(stream)
+                    return GrantedRequest(stream=stream, reply=received.reply, lease=state.lease)
                 conversation = self._conversation(request, initial_data, state)
                 conversation.data_to_send()  # was sent
                 feed(conversation, received)
@@ -374,27 +374,16 @@ class Requester:
             raise
         return GrantedRequest(stream=stream, reply=reply, begun=conversation, lease=state.lease)
 
-    def _plain_acceptance(self, request: Request, state: RequestSessionState) -> _PlainAcceptance | None:
-        """Return the reply that spares a CONNECT its conversation, the Operation Reply behind it being plain, too.
-
-        None for a request that needs a conversation in any case.
-        """
-        if (
-            request.command != CONNECT
-            or request.options
-            or (self.methods and state.authenticates)
-            or self.dialect is not DRAFT_12
-            or wire_trace(self.connector.url) is not None
-        ):
-            return None
-        if not state.options:
-            return ACCEPTED
-        return ACCEPTED_IN_SESSION if state.is_only_within else None
-
-    def _granted(self, state: RequestSessionState, plain: _PlainAcceptance, stream: ByteStream) -> None:
-        if state.session is not None:
-            self.session.authenticated(state, plain.reply, _now())
-        self.connector.answered(stream)
+    def _is_plain(self, request: Request, state: RequestSessionState) -> bool:
+        """Return whether a request needs no conversation if its answer is a plain one, too."""
+        return (
+            request.command == CONNECT
+            and not request.options
+            and (not state.options or state.is_only_within)
+            and not (self.methods and state.authenticates)
+            and self.dialect is DRAFT_12
+            and wire_trace(self.connector.url) is None
+        )
 
     def _conversation(
         self, request: Request, initial_data: bytes, state: RequestSessionState
@@ -410,27 +399,29 @@ class Requester:
             trace=wire_trace(self.connector.url),
         )
 
-    async def _receive_plain(
-        self, stream: ByteStream, data: bytes, acceptance: _PlainAcceptance
-    ) -> OperationReply | bytes:
-        """Send what is left of a request; return the Operation Reply if it is plain and behind `acceptance`, else what came.
+    async def _receive_plain(self, stream: ByteStream, data: bytes) -> _PlainAnswer | bytes:
+        """Send what is left of a request; return its answer if that is plain, and else what came.
 
-        Reads no byte of what comes behind the replies. Raises ProxyUnreachable, TlsFailed.
+        Plain are a successful Authentication Reply, its options short, and an Operation Reply for `read_plain_reply`. Reads no
+        byte of what comes behind them. Raises ProxyUnreachable, TlsFailed.
         """
         try:
             received = await _ask(stream, data)
             self.connector.heard_at = _now()
-            missing = acceptance.answer_bytes - len(received)
-            if missing and received[:4] == acceptance.encoded[:4]:
-                received += await stream.receive(missing)
+            operation_at = len(ACCEPTED)
+            if received.startswith(ACCEPTED[:2]) and len(received) >= operation_at:
+                operation_at += int.from_bytes(received[2:4])
+                if operation_at <= MAX_PLAIN_ACCEPTANCE_BYTES:
+                    received = await _complete(stream, received, operation_at + PLAIN_REPLY_BYTES)
         except TlsFailed:
             raise
         except OSError as error:
             raise self.connector.explained(ProxyUnreachable(f"{BROKE}: {error}")) from error
-        if not received.startswith(acceptance.encoded):
+        bound = read_plain_reply(received[operation_at:])
+        acceptance = _acceptance(received[:operation_at], self.option_table) if bound is not None else None
+        if bound is None or acceptance is None:
             return received
-        bound = read_plain_reply(received[len(acceptance.encoded) :])
-        return received if bound is None else OperationReply(code=SUCCEEDED, host=bound[0], port=bound[1])
+        return _PlainAnswer(acceptance, OperationReply(code=SUCCEEDED, host=bound[0], port=bound[1]))
 
     async def _receive_verdict(
         self, conversation: ClientConversation, stream: ByteStream
@@ -483,11 +474,28 @@ async def _ask(stream: ByteStream, data: bytes) -> bytes:
         if data:
             await stream.send(data)
     except OSError:
-        received = stream.receive_nowait(ACCEPTED.answer_bytes)  # it may have come before the stream broke
+        received = stream.receive_nowait(LEAST_ANSWER_BYTES)  # it may have come before the stream broke
         if received is None:
             raise
         return received
-    return await stream.receive(ACCEPTED.answer_bytes)
+    return await stream.receive(LEAST_ANSWER_BYTES)
+
+
+async def _complete(stream: ByteStream, received: bytes, size: int) -> bytes:
+    """Return so many bytes, which begin with those that were received; fewer if the stream ends. Raises OSError."""
+    while len(received) < size and (piece := await stream.receive(size - len(received))):
+        received += piece
+    return received
+
+
+@functools.lru_cache(maxsize=64)  # those of a session are the same again and again
+def _acceptance(data: bytes, table: OptionTable) -> AuthenticationReply | None:
+    """Return the successful Authentication Reply that `data` is; None for anything else."""
+    try:
+        reply = AuthenticationReply.decode(data, DRAFT_12, table)
+    except DecodeError:
+        return None
+    return reply if reply.type == AuthenticationType.SUCCEEDED else None
 
 
 async def receive_reply(

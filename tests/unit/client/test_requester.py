@@ -28,6 +28,8 @@ from socks6.message.options import (
     AuthenticationData,
     IdempotenceExpenditure,
     IdempotenceRequest,
+    IdempotenceWindow,
+    Option,
     SessionId,
     SessionInvalid,
     SessionOk,
@@ -722,16 +724,23 @@ def test_whatever_pieces_an_answer_comes_in_it_is_the_same(run: Run, answer: str
     run(scene())
 
 
-@pytest.mark.parametrize("confirmed", [True, False])
-def test_within_a_session_no_byte_of_the_stream_is_taken_for_an_answer(run: Run, confirmed: bool) -> None:
+@pytest.mark.parametrize(
+    "options",
+    [(SessionOk(),), (SessionOk(), IdempotenceWindow(base=7, size=16)), ()],
+    ids=["ok", "a window", "none"],
+)
+def test_within_a_session_no_byte_of_the_stream_is_taken_for_an_answer(
+    run: Run, options: tuple[Option, ...]
+) -> None:
     """A proxy that passes over options about sessions answers with four bytes less."""
     opened = AuthenticationReply(type=0, options=(SessionId(id=b"1234"),)).encode()
-    accepted = AuthenticationReply(type=0, options=(SessionOk(),) if confirmed else ()).encode()
-    answers = [opened + PLAIN_REPLY, accepted + PLAIN_REPLY + b"hello"]
+    accepted = AuthenticationReply(type=0, options=options).encode()
+    answers = [[opened, PLAIN_REPLY], [accepted, PLAIN_REPLY + b"hello"]]
 
     async def dial() -> ByteStream:
         ours, theirs = memory_stream_pair()
-        await theirs.send(answers.pop(0))
+        for piece in answers.pop(0):
+            await theirs.send(piece)
         await theirs.send_eof()
         return ours
 
@@ -740,7 +749,7 @@ def test_within_a_session_no_byte_of_the_stream_is_taken_for_an_answer(run: Run,
         await visit(client)
         stream = await client.connect("example.com", 80)
         assert await receive_exactly(stream, 5) == b"hello"
-        assert session_of(client).is_open is confirmed
+        assert session_of(client).is_open is bool(options)
         stream.abort()
 
     run(scene())
