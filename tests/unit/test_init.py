@@ -24,11 +24,11 @@ NOT_FOR_USERS: Final = {  # constructors of what others return, and what connect
     "BindListener": ("__init__",),
     "BindServer": ("__init__",),
     "Client": ("request_connect",),
-    "ClientConnection": ("__init__", "membership", "relaying"),
+    "ClientConnection": ("__init__", "membership", "relaying", "relaying_by_callbacks"),
     "LiveTable": ("__init__", "add", "discard"),
     "ProxiedDatagramTransport": ("__init__",),
     "ProxiedStream": ("__init__",),
-    "ServerWorker": ("secured", "leave_unsecured"),
+    "ServerWorker": ("handshake", "leave_unsecured", "secured"),
 }
 GIVEN_BY_SERVER: Final = {  # to its worker, outbound and transports: for UDP on its ports, streams of QUIC, and waiting
     "socks6.net.poller.Poller",
