@@ -168,7 +168,8 @@ class ClientMonitor:
     def add_handshake(self, connection_id: int, deadline: float, expire: Callable[[], None]) -> None:
         """Call `expire` once `deadline` has passed, unless the handshake ends before; one that is known keeps its deadline."""
         self._handshakes.setdefault(connection_id, (deadline, expire))
-        self._start()
+        if not self._running:
+            self._start()
 
     def hasten(self, deadline: float) -> None:
         """Let no handshake that is under way go on past `deadline`, on the loop's clock."""
@@ -182,16 +183,16 @@ class ClientMonitor:
     def watch(self, connection_id: int, stream: ByteStream, gone: Callable[[], None]) -> None:
         """Call `gone`, once, should the stream be reset before `forget`."""
         self._watched[connection_id] = stream, gone
-        self._start()
+        if not self._running:
+            self._start()
 
     def forget(self, connection_id: int) -> None:
         """Watch a client's stream no more. Idempotent."""
         self._watched.pop(connection_id, None)
 
     def _start(self) -> None:
-        if not self._running:
-            self._running = True
-            asyncio.get_running_loop().call_later(CHECK_SECONDS, self._check)
+        self._running = True
+        asyncio.get_running_loop().call_later(CHECK_SECONDS, self._check)
 
     def _check(self) -> None:
         self._running = False

@@ -396,7 +396,8 @@ class _PlainConnect:
             isinstance(remote, SocketStream)
             or (isinstance(remote, TlsStream) and isinstance(remote.beneath, SocketStream))
         ):
-            end_in_order(self._stream, remote)
+            close_in_order(self._carrier.raw_socket)
+            end_in_order(remote)
             self._stream.close()
             remote.close()
             self._release_streams(joined, remote)

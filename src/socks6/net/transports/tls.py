@@ -4,6 +4,7 @@ OpenSSL works on buffers in memory; the bytes come and go by a stream of ours. S
 system call, what is there is read without waiting, and the event loop's own TLS plays no part.
 """
 
+import asyncio
 import contextlib
 import errno
 import functools
@@ -23,7 +24,6 @@ from socks6.message.options import StackOption
 from socks6.net.datagrams.shared import SharedPorts
 from socks6.net.encryption.certificates import check_pin, user_of
 from socks6.net.encryption.contexts import ReloadingContext, client_context, failure_of, server_context
-from socks6.net.scopes import on_failure, waiting_for
 from socks6.net.scratch import Scratch
 from socks6.net.sockets import SocketListener, SocketStream, WrappingListener
 from socks6.net.stream import (
@@ -316,7 +316,9 @@ class TlsStream(PushbackStream):
         """
         if not data:
             raise TlsFailed("the peer speaks no TLS: it closed the connection")
-        if not self._heard_tls:
+        if not self._heard_tls and data[0] == _HANDSHAKE:
+            self._heard_tls = True
+        elif not self._heard_tls:
             from_client = self._make is not None or self.session.tls.server_side
             if words := not_tls(data, from_client=from_client):
                 if from_client and not quiet:
@@ -509,8 +511,10 @@ class TlsStream(PushbackStream):
         while data := self._decrypted(READ_BYTES):
             self._plain += data
         self._ended = True
-        with contextlib.suppress(ssl.SSLError):  # "want read", mostly: the peer has not ended
+        try:  # noqa: SIM105 - three Python calls less, of every connection
             self.session.tls.unwrap()
+        except ssl.SSLError:  # "want read", mostly: the peer has not ended
+            pass
 
     async def aclose(self) -> None:
         if self._closed:
@@ -527,9 +531,11 @@ class TlsStream(PushbackStream):
         assert isinstance(self.beneath, SocketStream)  # noqa: S101
         if self._closed:
             return
-        with contextlib.suppress(OSError):  # gone already
+        try:  # noqa: SIM105 - as in `end_nowait`
             self._end_for_good()
-            self.discard_received()
+        except OSError:  # gone already
+            pass
+        self.discard_received()
         self._closed = True
         self.beneath.close()
 
@@ -743,11 +749,16 @@ class TlsConnector(Connector):
         hello = session.begin()
         raw = await reach_proxy(self._proxy, options, hello if self._proxy.fast_open else None)
         stream = TlsStream(pollable(raw), session)
-        with on_failure(stream.abort), waiting_for(SILENT):
+        try:
             if not self._proxy.fast_open:
                 await raw.send(hello)
             await stream.finish_handshake(keep_last=keep_last)
             self._check(session)
+        except BaseException as error:
+            stream.abort()
+            if isinstance(error, asyncio.CancelledError):
+                error.add_note(SILENT)  # see `waited_for`
+            raise
         return stream
 
     def _check(self, session: TlsSession) -> None:
