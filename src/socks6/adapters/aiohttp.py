@@ -2,8 +2,9 @@
 
 import asyncio
 import ssl
+import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from socks6.adapters.base import AdapterClient, AnyProxy, Failure, failure_of, missing, os_error
@@ -57,6 +58,7 @@ class Connector(aiohttp.TCPConnector):
         """
         super().__init__(**settings)
         self._proxy_client = AdapterClient(proxy)
+        self._made: weakref.WeakSet[asyncio.Transport] = weakref.WeakSet()
 
     @override
     async def _create_direct_connection(
@@ -77,6 +79,10 @@ class Connector(aiohttp.TCPConnector):
                 transport, protocol = await client.create_connection(
                     self._factory, host, port, ssl=context, server_hostname=name
                 )
+        with suppress(
+            TypeError
+        ):  # uvloop's over TLS cannot be referred to weakly, and do not complain of being left open
+            self._made.add(transport)
         fingerprint = self._get_fingerprint(req)
         if fingerprint is not None:
             with on_failure(transport.abort):
@@ -87,4 +93,6 @@ class Connector(aiohttp.TCPConnector):
     async def close(self, *, abort_ssl: bool = False) -> None:
         """Close the connections, and the client that a URL was made into."""
         await super().close(abort_ssl=abort_ssl)
+        for transport in tuple(self._made):
+            transport.abort()  # one that aiohttp has closed may still wait for the host to end TLS
         await self._proxy_client.aclose()
