@@ -84,10 +84,12 @@ class PlainConnects:
         worker = self.worker
         if not self.forms or worker.settings.copy_tos or worker.judge_request or wire_trace(""):
             return False
-        if isinstance(stream, TlsStream) and isinstance(stream.beneath, SocketStream):
-            _PlainConnect(self, stream, stream.beneath).go_on()  # its certificate may say who the client is
-        elif isinstance(stream, SocketStream) and (self.admits or not worker.authenticator.required):
+        if isinstance(stream, SocketStream):
+            if worker.authenticator.required and not self.admits:
+                return False
             _PlainConnect(self, stream, stream).go_on()
+        elif isinstance(stream, TlsStream) and isinstance(stream.beneath, SocketStream):
+            _PlainConnect(self, stream, stream.beneath).go_on()  # its certificate may say who the client is
         else:
             return False
         return True
@@ -425,7 +427,7 @@ class _PlainConnect:
             if joined.ending is Ending.DONE:
                 close_in_order(remote)
                 close_in_order(self._carrier.raw_socket)
-                if isinstance(self._stream, TlsStream):
+                if self._carrier is not self._stream and isinstance(self._stream, TlsStream):
                     self._stream.discard_received()
                 self._carrier.close()
             elif joined.both_ended:

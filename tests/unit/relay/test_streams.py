@@ -447,3 +447,39 @@ loop.close()
 def test_other_systems_relay_without_what_only_linux_has() -> None:
     done = subprocess.run([sys.executable, "-c", ELSEWHERE], capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("hello\n", "")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="callers without a task need the relay's epoll")
+@pytest.mark.parametrize("breaks", [False, True])
+def test_streams_may_be_joined_without_a_task(run: Run, breaks: bool) -> None:
+    async def play() -> None:
+        relay = StreamRelay()
+        (client, near), (far, remote) = tcp_pair(), tcp_pair()
+        over = asyncio.Event()
+        together = relay.join_streams(near, far, over.set)
+        assert together is not None
+        together.start(b"first ")
+        await client.send(b"and last")
+        assert await receive_exactly(remote, 14) == b"first and last"
+        if breaks:
+            remote.abort()
+            await client.send(b"more")
+        else:
+            await remote.send(b"answer")
+            await remote.send_eof()
+        await client.send_eof()
+        await over.wait()
+        await relay.close_both(together, near, far)
+        result = relay.release(together)
+        near.abort()
+        far.abort()
+        assert result.ending is (Ending.RESET if breaks else Ending.DONE)
+        if not breaks:
+            assert (result.bytes_up, result.bytes_down) == (14, 6)
+            assert await receive_all(client) == b"answer"
+            assert await receive_all(remote) == b""
+        client.abort()
+        remote.abort()
+        relay.close()
+
+    run(play())
