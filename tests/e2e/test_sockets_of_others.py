@@ -85,8 +85,14 @@ class Connection(redis.asyncio.Connection):
         self._reader, self._writer = await self._proxy.open_connection(self.host, int(self.port))
 
 
-@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
-@pytest.mark.parametrize("kind", PROXIES)
+@pytest.mark.parametrize(
+    ("kind", "run"),
+    [
+        *((kind, asyncio.run) for kind in PROXIES),
+        ("socks6+tls", uvloop.run),
+        *(pytest.param(kind, uvloop.run, marks=pytest.mark.deep) for kind in PROXIES if kind != "socks6+tls"),
+    ],
+)
 def test_others(world: Adapted, database: Place, mail: Place, kind: str, run: Any) -> None:
     message = EmailMessage()
     message["From"], message["To"] = "alice@example.com", "bob@example.com"

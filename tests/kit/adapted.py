@@ -19,6 +19,7 @@ USER: Final = "alice:wonderland"
 OURS: Final = ("socks6", "socks6+tls", "socks6+quic")  # all with credentials
 OTHERS: Final = ("socks5", "http")  # microsocks, tinyproxy
 PROXIES: Final = OURS + OTHERS
+LATER: Final = [kind if kind == "socks6+tls" else pytest.param(kind, marks=pytest.mark.deep) for kind in OURS]
 TINYPROXY: Final = """
 Listen {host}
 Port {port}

@@ -15,8 +15,10 @@ from tests.kit.origins import Place, echo
 BACKENDS = ("asyncio", "trio")
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("kind", PROXIES)
+@pytest.mark.parametrize(
+    ("kind", "backend"),
+    [*((kind, "asyncio") for kind in PROXIES), ("socks6", "trio"), ("socks6+quic", "trio")],
+)
 def test_tls_comes_through_every_proxy(world: Adapted, kind: str, backend: str) -> None:
     async def main() -> None:
         stream = await connect_tcp(
