@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import errno
-import functools
 import os
 import socket
 from collections import deque
@@ -443,26 +442,31 @@ class QuicConnection:
 
     @contextlib.contextmanager
     def watched(self, doubt: Callable[[], None]) -> Iterator[None]:
-        """Call `doubt`, perhaps repeatedly, while probes stay unanswered, or no packet comes after what was just sent."""
+        """Call `doubt`, perhaps repeatedly, while probes stay unanswered, or no packet comes though an acknowledgement is due."""
         sent_at = self._loop.time()
 
-        def look(then: Callable[[], object]) -> None:
-            if self.last_received_at < sent_at:
-                then()
+        def look(again: bool) -> None:
+            silence = self._loop.time() - max(sent_at, self.last_received_at)
+            is_owed = self.last_received_at < sent_at or not self.engine.quiet
+            if silence < self.patience - CONFIRM_SECONDS or not is_owed:
+                look_in(self.patience, False)
+            elif not again:  # what came while the event loop was busy gets to be read
+                look_in(CONFIRM_SECONDS, True)
+            else:
+                self._silent_since = self._loop.time()
+                self._voice_doubts()
 
-        def suspect() -> None:
-            self._silent_since = self._loop.time()
-            self._voice_doubts()
+        def look_in(seconds: float, again: bool) -> None:
+            timers[:] = [self._loop.call_later(seconds, look, again)]
 
-        # twice: what came while the event loop was busy gets to be read
-        suspecting = functools.partial(self._loop.call_later, CONFIRM_SECONDS, look, suspect)
-        timer = self._loop.call_later(self.patience, look, suspecting)
+        timers: list[asyncio.TimerHandle] = []
+        look_in(self.patience, False)
         self._doubters.add(doubt)
         try:
             yield
         finally:
             self._doubters.discard(doubt)
-            timer.cancel()
+            timers[0].cancel()
 
     async def is_alive(self) -> bool:
         """Ask the peer; return whether it answered before there was reason for doubt."""
