@@ -54,7 +54,7 @@ listen = ["socks7://",
  "socks6://:0",
  "socks6+quic://127.0.0.1:0?backend=qh3",
  "mixed://127.0.0.1:0"]
-via = "http://h"
+via = "mixed://h"
 loop = "spin"
 [tls]
 client-ca = "nowhere.pem"

@@ -24,6 +24,7 @@ EVERYTHING: Final[dict[str, object]] = {
     "direct": False,
     "via-check": False,
     "via-spare": "2",
+    "via-through": (ProxyUrl.parse("socks5://first.example"),),
     "status-line": False,
     "sessions.per-user": 1,
     "sessions.per-source": 2,
@@ -50,6 +51,7 @@ EVERY_KEY = """
 listen = ["socks6://127.0.0.1:1080", "mixed+unix:///run/mixed.sock"]
 via = ["socks6://proxy.example", "socks6://other.example"]
 via-order = "round-robin"
+via-through = "socks5://first.example"
 direct = false
 via-fast-open = true
 via-session = false
