@@ -11,6 +11,7 @@ import pytest
 
 from socks6.client.client import Client
 from socks6.net.stream import ByteStream
+from socks6.net.transports.quic import connection as connection_module
 from socks6.net.transports.quic import pool as module
 from socks6.net.transports.quic.client import ClientSocket
 from socks6.net.transports.quic.connection import QuicConnection
@@ -126,6 +127,48 @@ def test_a_request_leaves_a_connection_that_is_dead(
 
     with echo() as place:
         run(main())
+
+
+@LIBRARY
+def test_a_connection_is_left_that_falls_silent_with_an_acknowledgement_owed(
+    run: Run, tmp_path: Path, library: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though something has come since the request was sent, and long before its probes have been unanswered."""
+    monkeypatch.setattr(connection_module, "UNANSWERED_PROBES", 100)
+
+    async def main() -> None:
+        async with serving(tmp_path, a_worker(Slow()), library) as scene:
+            client, way = client_of(scene, library)
+            async with client:
+                (await client.connect(place.host, place.port)).abort()
+                dead = way._pool[0].connection
+
+                def hear() -> None:
+                    dead.last_received_at = asyncio.get_running_loop().time()
+
+                with lost(dead):
+                    asyncio.get_running_loop().call_later(0.05, hear)
+                    async with asyncio.timeout(5), await client.connect(place.host, place.port) as stream:
+                        await stream.send(b"there?")
+                        assert await receive_exactly(stream, 6) == b"there?"
+                    assert way._pool[-1].connection is not dead
+
+    with echo() as place:
+        run(main())
+
+
+@LIBRARY
+def test_a_connection_that_is_given_up_gets_no_more_requests(run: Run, tmp_path: Path, library: str) -> None:
+    async def main() -> None:
+        async with echoing() as port, serving(tmp_path, a_worker(Slow()), library) as scene:
+            client, way = client_of(scene, library)
+            async with client, await client.connect("127.0.0.1", port):
+                (pooled,) = way._pool
+                pooled.connection.close_when_unused()
+                assert await echoed(client, port)
+                assert [one is pooled for one in way._pool] == [True, False]
+
+    run(main())
 
 
 def readable(sock: socket.socket | None) -> bool:
