@@ -27,8 +27,11 @@ class RelayEndpoint(Protocol):
     def flush(self) -> bool:
         """Send what the socket did not take; return whether nothing is left. Raises OSError."""
 
-    def end(self) -> bool:
-        """End the stream to this side; return as `flush` does. Raises OSError."""
+    def end(self, *, last: bool) -> bool:
+        """End the stream to this side; return as `flush` does. Raises OSError.
+
+        If it is the `last` of both, the socket is closed as soon as it has taken everything.
+        """
 
 
 class SocketEndpoint:
@@ -69,8 +72,9 @@ class SocketEndpoint:
             return False
         return not self._rest
 
-    def end(self) -> bool:
-        self.socket.shutdown(sockets.SHUT_WR)
+    def end(self, *, last: bool) -> bool:
+        if not last:  # else closing does it
+            self.socket.shutdown(sockets.SHUT_WR)
         return True
 
 
@@ -91,9 +95,9 @@ class TlsEndpoint:
     def drained(self) -> bool:
         return self._stream.drained
 
-    def end(self) -> bool:
+    def end(self, *, last: bool) -> bool:
         self._stream.end_nowait()
-        return self._stream.flush_nowait()
+        return self._stream.flush_before_close() if last else self._stream.flush_nowait()
 
 
 def endpoint_of(stream: ByteStream) -> RelayEndpoint | None:

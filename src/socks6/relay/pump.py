@@ -81,8 +81,8 @@ class PumpDirection(PolledDirection):
 
     @override
     def end_sink(self) -> bool:
-        if (not self.sink.announces_end and self.reverse.state is FINISHED) or self.sink.end():
-            return True  # closing the socket ends it, too
+        if self.sink.end(last=self.reverse.state is FINISHED):
+            return True
         self._hold(0)
         return False
 

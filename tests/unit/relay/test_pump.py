@@ -28,6 +28,7 @@ class Side:
         self.takes = True
         self.drained = False
         self.got: list[bytes] = []
+        self.last: bool | None = None  # how it was ended
         self.broken: OSError | None = None
 
     def receive(self, scratch: Scratch) -> int | None:
@@ -49,7 +50,8 @@ class Side:
     def flush(self) -> bool:
         return self.takes
 
-    def end(self) -> bool:
+    def end(self, *, last: bool) -> bool:
+        self.last = last
         self.got.append(b"")
         return self.takes
 
@@ -150,6 +152,7 @@ def test_an_end_that_is_held_is_passed_on_later(scene: Scene) -> None:
     scene.remote.gives.append(b"")
     scene.relay.down.on_events(READABLE)
     assert (scene.relay.over, scene.relay.ending) == (True, Ending.DONE)
+    assert (scene.remote.last, scene.client.last) == (False, True)
     assert sorted(scene.events.forgotten) == sorted(
         side.socket.fileno() for side in (scene.client, scene.remote)
     )

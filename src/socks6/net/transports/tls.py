@@ -11,6 +11,7 @@ import functools
 import os
 import socket
 import ssl
+import sys
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
@@ -493,6 +494,19 @@ class TlsStream(PushbackStream):
             return False
         return True
 
+    def flush_before_close(self) -> bool:
+        """As `flush_nowait`; what is sent shares a packet with the end of the socket's stream, which a close announces at once."""
+        carrier = self.beneath.raw_socket
+        if sys.platform != "linux" or self._unsent or carrier is None:
+            return self.flush_nowait()
+        data = self.session.outgoing.read()
+        try:
+            sent = carrier.send(data, socket.MSG_MORE)
+        except BlockingIOError:
+            sent = 0
+        self._unsent = memoryview(data)[sent:]
+        return sent == len(data)
+
     async def send_eof(self) -> None:
         self._begin_sending()
         try:
@@ -508,7 +522,7 @@ class TlsStream(PushbackStream):
         if self._closed:
             raise _closed()
         # OpenSSL then looks for the peer's own end and takes no bytes for an answer: so none must be there
-        while data := self._decrypted(READ_BYTES):
+        while not (self._dry or self._at_end) and (data := self._decrypted(READ_BYTES)):
             self._plain += data
         self._ended = True
         try:  # noqa: SIM105 - three Python calls less, of every connection
@@ -549,10 +563,12 @@ class TlsStream(PushbackStream):
 
     def discard_received(self) -> None:
         """Drop what has come: a socket closed with bytes unread resets the connection."""
-        with contextlib.suppress(OSError):  # gone already
+        try:
             for _ in range(MAX_DISCARDED_READS):
                 if not self.beneath.receive_nowait(READ_BYTES):
                     return
+        except OSError:  # gone already
+            return
 
     def abort(self) -> None:
         self._closed = True
