@@ -78,7 +78,17 @@ def asgi_site(folder: Path, *, host: str = "127.0.0.1") -> Iterator[AsgiSite]:
         descriptors = listener.fileno(), datagrams.fileno()
         process = subprocess.Popen(
             [
-                *(sys.executable, "-m", "hypercorn", "--certfile", certificate, "--keyfile", key),
+                *(
+                    sys.executable,
+                    "-m",
+                    "hypercorn",
+                    "--workers",
+                    "0",
+                    "--certfile",
+                    certificate,
+                    "--keyfile",
+                    key,
+                ),
                 *("--bind", f"fd://{descriptors[0]}", "--quic-bind", f"fd://{descriptors[1]}"),
                 *("--error-logfile", os.devnull, "tests.kit.asgi_site:app"),
             ],
