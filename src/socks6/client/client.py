@@ -748,10 +748,14 @@ def _encryption_of(stream: ByteStream) -> str:
 def _parsed(
     proxy: str | ProxyUrl | Sequence[str | ProxyUrl], transports: Mapping[str, Transport]
 ) -> tuple[ProxyUrl, ...]:
-    """Return the proxies to go through, one after the other. Raises ConfigurationError."""
-    hops = (proxy,) if isinstance(proxy, str | ProxyUrl) else tuple(proxy)
+    """Return the proxies to go through, one after the other. Raises ConfigurationError; TypeError for what is no URL."""
+    several = isinstance(proxy, Sequence) and not isinstance(proxy, str | bytes)
+    hops: tuple[str | ProxyUrl, ...] = tuple(proxy) if several else (proxy,)  # type: ignore[arg-type, assignment]
     if not hops:
         raise ConfigurationError("name at least one proxy")
+    for hop in hops:
+        if not isinstance(hop, str | ProxyUrl):
+            raise TypeError(f"the URL of a proxy is a str or a ProxyUrl, not {type(hop).__name__}")
     return tuple(hop if isinstance(hop, ProxyUrl) else ProxyUrl.parse(hop, transports) for hop in hops)
 
 

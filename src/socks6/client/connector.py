@@ -187,7 +187,7 @@ class ProxyConnector:
         """Return an error of a connection that ended without an answer, with what may be the matter."""
         spoken, reason = self.url.spoken, str(error)
         if not self.has_answered:
-            secure = "https" if spoken == "http" else f"{spoken}+tls"
+            secure = "https" if spoken == "http" else f"{self.url.protocol}+tls"
             hint = SECURED_ENDED if self.url.transport else CLEAR_ENDED
             reason = f"{reason}: {hint.format(SPOKEN[spoken], secure)}"
         return ProxyUnreachable(reason, errno=error.errno if isinstance(error, OSError) else None)

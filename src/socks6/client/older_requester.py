@@ -3,6 +3,7 @@
 They have no sessions, no tokens and no stack options. What of these a caller asks for is a ConfigurationError.
 """
 
+import re
 from collections.abc import Iterable
 from typing import Final
 
@@ -39,6 +40,7 @@ COMMANDS: Final[dict[str, frozenset[int]]] = {
     "socks4": frozenset((Command.NOOP, Command.CONNECT, Command.BIND)),
     "http": frozenset((Command.NOOP, Command.CONNECT)),
 }
+_CONTROL: Final = re.compile(r"[\0-\x1f\x7f]")  # what credentials must not contain: RFC 7617, section 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,10 +149,14 @@ def credentials_of(url: ProxyUrl) -> UsernamePassword | None:
     """Return the name and password of a URL. Raises ConfigurationError for what the protocol cannot carry."""
     if url.username is None:
         return None
-    if url.spoken == "socks4" and (url.password is not None or "\0" in url.username):
+    if url.spoken == "socks4" and url.password is not None:
         raise ConfigurationError(f"{url}: SOCKS 4 has a user id, and no password")
+    if url.spoken == "socks4" and "\0" in url.username:
+        raise ConfigurationError(f"{url}: SOCKS 4 has no NUL in user ids")
     if url.spoken == "http" and ":" in url.username:
         raise ConfigurationError(f"{url}: HTTP has no user names with a colon in them")
+    if url.spoken == "http" and _CONTROL.search(url.username + (url.password or "")):
+        raise ConfigurationError(f"{url}: HTTP has no control characters in user names and passwords")
     return UsernamePassword(username=url.username.encode(), password=(url.password or "").encode())
 
 

@@ -49,11 +49,15 @@ def is_unspecified(host: str) -> bool:
 
 
 def normalize_host(host: str) -> str:
-    """Return a caller's host in canonical form; ValueError if it cannot be a host.
+    """Return a caller's host in canonical form; ValueError if it cannot be a host, TypeError if it is no text.
 
     Takes IPv6 addresses in brackets too, and names in any script, which become IDNA's A-labels.
     """
-    if host.startswith("[") and host.endswith("]"):
+    try:
+        in_brackets = host.startswith("[") and host.endswith("]")
+    except (AttributeError, TypeError):
+        raise TypeError(f"host is {host!r}, no text") from None
+    if in_brackets:
         packed = _pack_literal(host[1:-1])
         if packed is None or len(packed) != 16:
             raise ValueError(f"{host!r} is no IPv6 address")

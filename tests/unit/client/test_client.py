@@ -211,7 +211,10 @@ def test_impossible_destinations_are_refused_at_once(run: Run, host: str, port: 
         ("socks5://h?tos=16", {}, "the option tos: SOCKS 5 carries none"),
         ("socks5://h?mptcp=1", {}, "carries none"),
         ("socks4://alice:secret@h", {}, "no password"),
+        ("socks4a://al%00ice@h", {}, "no NUL"),
         ("http://al%3Aice@h", {}, "with a colon"),
+        ("http://al%0D%0Aice@h", {}, "no control characters"),
+        ("http://alice:a%7Fb@h", {}, "no control characters"),
     ],
 )
 def test_what_a_protocol_cannot_carry_is_refused_at_once(
@@ -220,6 +223,31 @@ def test_what_a_protocol_cannot_carry_is_refused_at_once(
     with pytest.raises(ConfigurationError, match=complaint):
         Client(url, **settings)
     Client("socks5://h?tos=16&leg=client")
+
+
+@pytest.mark.parametrize("proxy", [None, b"socks5://h", 1080, ["socks5://h", None]])
+def test_what_is_no_url_at_all_is_named(proxy: Any) -> None:
+    with pytest.raises(
+        TypeError, match=r"the URL of a proxy is a str or a ProxyUrl, not (NoneType|bytes|int)"
+    ):
+        Client(proxy)
+
+
+@pytest.mark.parametrize(
+    "url", ["socks6://127.0.0.1:1", "socks5://127.0.0.1:1", "http://127.0.0.1:1", "direct://"]
+)
+@pytest.mark.parametrize(
+    ("host", "port", "complaint"),
+    [("h", "80", "port is '80', no number"), (None, 80, "host is None, no text")],
+)
+def test_destinations_of_other_types_are_named(
+    run: Run, url: str, host: Any, port: Any, complaint: str
+) -> None:
+    async def scene() -> None:
+        with pytest.raises(TypeError, match=complaint):
+            await Client(url).connect(host, port)
+
+    run(scene())
 
 
 def test_the_password_is_not_in_the_repr() -> None:

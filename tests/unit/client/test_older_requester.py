@@ -153,6 +153,7 @@ def test_options_about_our_own_socket_are_no_matter_of_the_proxy(run: Run) -> No
     ("url", "script", "error", "words"),
     [
         ("socks5://m", b"", ProxyUnreachable, "without an answer: does it speak SOCKS 5 in the clear there.*: socks5.tls://"),
+        ("socks4a://m", b"", ProxyUnreachable, "without an answer: does it speak SOCKS 4 in the clear there.*: socks4a.tls://"),
         ("http://m", b"", ProxyUnreachable, "without an answer: does it speak HTTP in the clear there.*: https://"),
         ("socks5://m", b"\5\0\5", ProxyUnreachable, r"\(awaiting reply\)$"),
         ("socks5://m", b"HTTP/1.1 400\r\n", VersionMismatch, "no SOCKS 5 proxy"),

@@ -125,8 +125,12 @@ class UnknownOption(Option):
 
 
 def check_range(name: str, value: int, high: int, low: int = 0) -> None:
-    """Raise ValueError unless `value` is at least `low` and at most `high`."""
-    if not low <= value <= high:
+    """Raise ValueError unless `value` is at least `low` and at most `high`, TypeError if it is no number."""
+    try:
+        is_within = low <= value <= high
+    except TypeError:
+        raise TypeError(f"{name} is {value!r}, no number") from None
+    if not is_within:
         raise ValueError(f"{name} is {value}, not {low} to {high}")
 
 
