@@ -166,7 +166,8 @@ def ended(process: "subprocess.Popen[str]") -> tuple[str, str]:
 
 
 CONNECTING: Final = """
-import sys, socks6.sync
+import signal, sys, socks6.sync
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it in what it starts in the background
 client = socks6.sync.Client(sys.argv[1])
 client.noop()
 print("connecting", flush=True)

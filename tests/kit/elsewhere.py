@@ -3,6 +3,7 @@
 What is imported after it sees names and a platform as on macOS; the kernel beneath stays Linux.
 """
 
+import contextlib
 import fcntl
 import importlib.abc
 import os
@@ -11,12 +12,16 @@ import selectors
 import socket
 import sys
 import sysconfig
+import urllib.request  # noqa: F401 - on macOS it asks a module of C for the proxies
 from collections.abc import Mapping, Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Final
 
 from typing_extensions import override
+
+with contextlib.suppress(ImportError):
+    import trio  # noqa: F401 - what adapters import: it wants macOS to have kqueue
 
 PREFIXES: Final[Mapping[ModuleType, tuple[str, ...]]] = {
     os: (

@@ -5,14 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from socks6.errors import DecodeError
+from socks6.message.address import encode_address
 from socks6.message.datagrams import AssociationInitialization, Datagram
 from socks6.message.dialect import DRAFT_12, GO_212, DatagramLayout
-from socks6.message.framing import Framing, NoFraming, Socks5Framing, Socks6Framing
+from socks6.message.framing import NoFraming, Socks5Framing, Socks6Framing
 from tests.kit.socks_messages import Socks5Datagram, decode_socks5_datagram
 
 ID = 0x0123456789ABCDEF
 DRAFT, CONSISTENT = DatagramLayout.DRAFT, DatagramLayout.CONSISTENT
-HEADERS: list[Framing] = [
+HEADERS: list[Socks6Framing | Socks5Framing] = [
     Socks6Framing(ID, DRAFT_12, DRAFT), Socks6Framing(ID, DRAFT_12, CONSISTENT), Socks6Framing(ID, GO_212, DRAFT),
     Socks6Framing(ID, GO_212, CONSISTENT), Socks5Framing(),
 ]  # fmt: skip
@@ -20,7 +21,7 @@ HEADERS: list[Framing] = [
 
 @pytest.mark.parametrize("framing", HEADERS)
 @pytest.mark.parametrize("host", ["192.0.2.5", "2001:db8::5", "a.example"])
-def test_what_is_built_is_parsed(framing: Framing, host: str) -> None:
+def test_what_is_built_is_parsed(framing: Socks6Framing | Socks5Framing, host: str) -> None:
     message = framing.build(framing.prefix(host, 53), b"data")
     assert message is not None
     header = framing.parse(message)
@@ -28,6 +29,7 @@ def test_what_is_built_is_parsed(framing: Framing, host: str) -> None:
     key, start, end = header
     assert message[start:end] == b"data"
     assert framing.host_of(key) == (host, 53, framing)
+    assert 0 <= framing.header_size + len(encode_address(host)[1]) - start < 4  # SOCKS 5 does not pad names
 
 
 @pytest.mark.parametrize("layout", list(DatagramLayout))
