@@ -8,6 +8,7 @@ from typing import Final
 import pytest
 
 from tests.kit.certificates import write_certificate
+from tests.kit.footprint import eventually
 from tests.kit.link.cable import link, needs_links
 from tests.kit.netns import Road
 from tests.kit.origins import Place
@@ -74,6 +75,7 @@ def test_within_dtls_long_ones_are_fragmented_and_the_longest_reported_once(scen
         for _ in range(2):
             client.send(scene.echo.host, scene.echo.port, bytes(DTLS_LARGEST + 1))
         assert client.ask(scene.echo.host, scene.echo.port, b"on").data == b"on"
+        assert eventually(lambda: any("datagram dropped" in line for line in near.said)), near.said
         said = [line for line in near.said if "datagram dropped" in line]
         assert len(said) == 1, near.said
         assert f"at most {DTLS_LARGEST} fit" in said[0]

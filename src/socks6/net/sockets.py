@@ -189,8 +189,16 @@ class SocketStream:
         if error not in CONNECTING:
             return error
         changed = Signal(loop)
-        end = loop.time() + seconds
-        timer = loop.call_later(seconds, changed.set)
+        expired = False
+
+        def expire() -> (
+            None
+        ):  # asked for, not computed: uvloop's timers come up to a millisecond before `loop.time` says so
+            nonlocal expired
+            expired = True
+            changed.set()
+
+        timer = loop.call_later(seconds, expire)
         if self._poller is not None:
             self._readable = changed
             self._poller.add(sock.fileno(), self)
@@ -198,7 +206,7 @@ class SocketStream:
         else:
             loop.add_writer(sock.fileno(), changed.set)
         try:
-            while error in CONNECTING and loop.time() < end:
+            while error in CONNECTING and not expired:
                 await changed
                 error = sock.connect_ex(address)
         finally:

@@ -295,6 +295,12 @@ def test_what_cannot_be_a_host_is_the_callers_error(host: str) -> None:
         normalize_host(host)
 
 
+@pytest.mark.parametrize("host", [None, 7, b"a.example"])
+def test_what_is_no_text_is_no_host(host: object) -> None:
+    with pytest.raises(TypeError, match="no text"):
+        normalize_host(host)  # type: ignore[arg-type]
+
+
 def test_a_host_in_text_may_be_an_address() -> None:
     assert [decode_host(text) for text in (b"Example.com", b"2001:DB8::1")] == ["example.com", "2001:db8::1"]
 

@@ -163,3 +163,8 @@ def test_a_number_in_range_passes(value: int) -> None:
 def test_a_number_out_of_range_does_not(value: int) -> None:
     with pytest.raises(ValueError, match=f"number is {value}, not 1 to 3"):
         check_range("number", value, 3, 1)
+
+
+def test_what_is_no_number_is_a_type_error() -> None:
+    with pytest.raises(TypeError, match="number is '2', no number"):
+        check_range("number", "2", 3, 1)  # type: ignore[arg-type]
