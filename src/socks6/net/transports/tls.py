@@ -186,7 +186,7 @@ class TlsStream(PushbackStream):
     protection: Final = Protection.ENCRYPTED
     raw_socket: Final = None
     __slots__ = (
-        "__weakref__", "_accepted", "_agreed", "_allows_cut", "_at_end", "_closed", "_dry", "_ended", "_heard_tls", "_hello",
+        "__weakref__", "_accepted", "_ahead", "_agreed", "_allows_cut", "_at_end", "_closed", "_dry", "_ended", "_heard_tls", "_hello",
         "_make", "_plain", "_sends", "_short", "_unsent", "_unwanted", "beneath", "session", "turns",
     )  # fmt: skip
 
@@ -215,6 +215,7 @@ class TlsStream(PushbackStream):
         self._at_end = False  # the peer sends nothing more
         self._allows_cut = allow_cut
         self._ended = False  # we send nothing more
+        self._ahead = 0  # bytes of a long piece of ours that waited in OpenSSL's buffer when it was taken
         self._closed = False
         self._sends = False  # a call of `send` or `send_eof` is under way
         self.turns: Final[Turns] = raw.turns
@@ -480,6 +481,7 @@ class TlsStream(PushbackStream):
         for start in range(0, len(data), READ_BYTES):  # so that OpenSSL's buffer does not grow
             self._encrypt(data[start : start + READ_BYTES])
             left = left or not self.flush_nowait()
+        self._ahead = self.session.outgoing.pending
         return not left
 
     def flush_nowait(self) -> bool:
@@ -626,7 +628,7 @@ class TlsStream(PushbackStream):
         if self.session.outgoing.pending and not self._ended:
             with contextlib.suppress(ConnectionError):  # the peer is gone; its earlier bytes are still here
                 self.flush_nowait()
-            if self.session.outgoing.pending > MAX_UNSENT_BYTES:
+            if self.session.outgoing.pending > self._ahead + MAX_UNSENT_BYTES:
                 raise TlsFailed("the peer asks for new keys all the time")
 
     def _encrypt(self, data: bytes | memoryview) -> None:

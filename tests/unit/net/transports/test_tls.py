@@ -30,7 +30,7 @@ from socks6.net.transports.tls import TlsConnector, TlsListener, TlsSession, Tls
 from socks6.protocol.client import ClientConversation
 from socks6.protocol.events import AuthenticationAccepted, OperationAnswered
 from tests.kit.certificates import Files, certificate, tls_connector
-from tests.kit.joined import tcp_pair, tls_conversations_to_be
+from tests.kit.joined import tcp_pair, tls_conversations_to_be, tls_pair
 from tests.kit.loops import Run
 from tests.kit.memory import memory_stream_pair
 from tests.kit.quic import joined as quic_joined
@@ -542,6 +542,23 @@ def test_what_send_nowait_has_begun_send_goes_on_with(run: Run) -> None:
                 await sending
                 await client.send(b"and no more")
                 assert await server.receive() == b"and no more"
+
+    run(play())
+
+
+def test_what_waits_for_the_peer_is_not_taken_for_answers_to_it(run: Run) -> None:
+    async def play() -> None:
+        long = BULK * 8
+        near, far = tls_pair()
+        assert isinstance(near, TlsStream)
+        assert not near.put_nowait(long)
+        assert near.receive_nowait(1) is None
+        receiving = asyncio.create_task(receive_exactly(far, len(long)))
+        while not near.flush_nowait():
+            await near.wait_writable()
+        assert await receiving == long
+        for stream in (near, far):
+            stream.abort()
 
     run(play())
 
