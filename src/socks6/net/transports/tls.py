@@ -186,8 +186,8 @@ class TlsStream(PushbackStream):
     protection: Final = Protection.ENCRYPTED
     raw_socket: Final = None
     __slots__ = (
-        "__weakref__", "_accepted", "_ahead", "_agreed", "_allows_cut", "_at_end", "_closed", "_dry", "_ended", "_heard_tls", "_hello",
-        "_make", "_plain", "_sends", "_short", "_unsent", "_unwanted", "beneath", "session", "turns",
+        "__weakref__", "_accepted", "_agreed", "_ahead", "_allows_cut", "_at_end", "_closed", "_dry", "_ended", "_heard_tls",
+        "_hello", "_make", "_plain", "_sends", "_short", "_unsent", "_unwanted", "beneath", "session", "turns",
     )  # fmt: skip
 
     def __init__(
