@@ -24,7 +24,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final
 
-import pytest
+try:
+    import pytest
+except ImportError as error:
+    raise ImportError("socks6.testing needs pytest: pip install pytest", name="pytest") from error
 
 from socks6.client.stream import ProxiedStream
 from socks6.compat import override

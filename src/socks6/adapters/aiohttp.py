@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from socks6.adapters.base import AdapterClient, AnyProxy, Failure, failure_of, missing, os_error
+from socks6.adapters.base import AdapterClient, AnyProxy, FailureKind, failure_of, missing, os_error
 from socks6.compat import override
 from socks6.errors import Socks6Error
 from socks6.net.scopes import on_failure
@@ -29,9 +29,9 @@ def _failures(key: "ConnectionKey", client_error: type[Exception]) -> Iterator[N
         yield
     except Socks6Error as error:
         failure = failure_of(error)
-        if failure is Failure.TIMEOUT:
+        if failure is FailureKind.TIMEOUT:
             raise TimeoutError(str(error)) from error
-        kind = client_error if failure is Failure.REMOTE else aiohttp.ClientProxyConnectionError
+        kind = client_error if failure is FailureKind.REMOTE else aiohttp.ClientProxyConnectionError
         raise kind(key, os_error(error)) from error
     except ssl.CertificateError as error:
         raise aiohttp.ClientConnectorCertificateError(key, error) from error

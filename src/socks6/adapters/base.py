@@ -48,7 +48,7 @@ class AdapterClient:
             await self._client.__aexit__(None, None, None)
 
 
-class Failure(Enum):
+class FailureKind(Enum):
     """Why there is no connection, as far as other libraries tell such things apart."""
 
     TIMEOUT = auto()
@@ -56,13 +56,13 @@ class Failure(Enum):
     PROXY = auto()  # the proxy: it cannot be reached, refuses us, or failed
 
 
-def failure_of(error: Socks6Error) -> Failure:
+def failure_of(error: Socks6Error) -> FailureKind:
     """Return what a call of a client's that connects has failed by."""
     if isinstance(error, TimeoutError):
-        return Failure.TIMEOUT
+        return FailureKind.TIMEOUT
     if isinstance(error, NetworkUnreachable | HostUnreachable | ConnectionRefused | TtlExpired):
-        return Failure.REMOTE
-    return Failure.PROXY
+        return FailureKind.REMOTE
+    return FailureKind.PROXY
 
 
 def os_error(error: Socks6Error) -> OSError:

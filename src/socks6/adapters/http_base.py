@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any, ClassVar, Final, Protocol, TypeAlias
 
-from socks6.adapters.base import AdapterClient, AnyProxy, Failure, failure_of
+from socks6.adapters.base import AdapterClient, AnyProxy, FailureKind, failure_of
 from socks6.client.stream import ProxiedStream
 from socks6.errors import Socks6Error
 from socks6.net.scopes import on_failure
@@ -27,9 +27,9 @@ MAX_CONNECTIONS: Final = 100  # httpx's own defaults
 MAX_KEEPALIVE_CONNECTIONS: Final = 20
 
 _NAMES: Final = {
-    Failure.TIMEOUT: "ConnectTimeout",
-    Failure.REMOTE: "ConnectError",
-    Failure.PROXY: "ProxyError",
+    FailureKind.TIMEOUT: "ConnectTimeout",
+    FailureKind.REMOTE: "ConnectError",
+    FailureKind.PROXY: "ProxyError",
 }
 
 

@@ -3,7 +3,7 @@
 import socket
 from typing import Any, TypeAlias
 
-from socks6.adapters.base import Failure, failure_of, missing
+from socks6.adapters.base import FailureKind, failure_of, missing
 from socks6.compat import override
 from socks6.errors import Socks6Error
 from socks6.net.url import ProxyUrl
@@ -42,11 +42,11 @@ class _ProxiedConnection(HTTPConnection):
             )
         except Socks6Error as error:
             match failure_of(error):
-                case Failure.TIMEOUT:
+                case FailureKind.TIMEOUT:
                     raise ConnectTimeoutError(self, f"{self.host}: {error}") from error
-                case Failure.REMOTE:
+                case FailureKind.REMOTE:
                     raise NewConnectionError(self, f"{self.host}: {error}") from error
-                case Failure.PROXY:
+                case FailureKind.PROXY:
                     raise ProxyError(str(error), error) from error
         for option in self.socket_options or ():
             sock.setsockopt(*option)

@@ -147,7 +147,7 @@ class Alternatives:
         return cause
 
     def _record_silent(self, attempts: Sequence[_Attempt[ResultT]]) -> None:
-        """Have proxies skipped that are silent while another one has answered, until a check is answered."""
+        """Skip proxies that are silent while another one has answered, until a check is answered."""
         for attempt in attempts:
             if self._is_unheard(attempt):
                 self._choice.failed(attempt.index, _now(), attempt.number)

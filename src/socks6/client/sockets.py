@@ -29,7 +29,7 @@ ABOUT_TCP: Final = frozenset((socket.IPPROTO_TCP, socket.IPPROTO_IP, socket.IPPR
 RESET: Final = "the connection to the proxy or beyond it broke"
 
 
-class Ending:
+class SocketPairState:
     """How the stream behind a socket has ended, and which descriptor the socket has."""
 
     def __init__(self, descriptor: int = -1) -> None:
@@ -47,11 +47,11 @@ class ProxiedSocket(socket.socket):
 
     _bound: Endpoint = Endpoint("", 0)
     _peer: Endpoint = Endpoint("", 0)
-    _ending = Ending()
+    _ending = SocketPairState()
     _is_tcp = False  # of subclasses, before they are connected
 
     @classmethod
-    def over(cls, sock: socket.socket, stream: ProxiedStream, ending: Ending) -> "ProxiedSocket":
+    def over(cls, sock: socket.socket, stream: ProxiedStream, ending: SocketPairState) -> "ProxiedSocket":
         """Return a socket that takes the descriptor of `sock` over."""
         made = cls(fileno=sock.detach())
         made._bound, made._peer, made._ending = stream.bound, stream.peer, ending
@@ -99,7 +99,7 @@ class ProxiedSocket(socket.socket):
         return 0 if ignored else super().getsockopt(level, optname, *size)
 
     def _become(self, made: socket.socket) -> tuple[str, int] | None:
-        """Have the connection of another socket, under this one's descriptor; return its address at the proxy, if known."""
+        """Take the connection of another socket over, under this one's descriptor; return its address at the proxy, if known."""
         os.dup2(made.fileno(), self.fileno(), inheritable=False)
         self.settimeout(self.gettimeout())
         self._is_tcp = type(made) is not ProxiedSocket
@@ -129,14 +129,14 @@ class SocketCarrier:
         if stream.raw_socket is None:
             sock: socket.socket = self._carry(stream)
         elif stream.raw_socket.family == getattr(socket, "AF_UNIX", None):
-            sock = ProxiedSocket.over(stream.detach_socket(), stream, Ending())
+            sock = ProxiedSocket.over(stream.detach_socket(), stream, SocketPairState())
         else:
             sock = stream.detach_socket()
         sock.settimeout(socket.getdefaulttimeout())
         return sock
 
     async def deliver(self) -> None:
-        """Have every socket closed, and wait until what was written has gone."""
+        """Close every socket, and wait until what was written has gone."""
         for carried in self._carried.values():
             carried.hang_up()
         if self._carried:
@@ -164,8 +164,8 @@ class SocketCarrier:
             raise
         for end in (ours, theirs):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER_BYTES)
-        ending = Ending(theirs.fileno())
-        carried = _Carried(stream, _SocketPairEnd(ours, ending))
+        ending = SocketPairState(theirs.fileno())
+        carried = _Carried(stream, _ProxiedSocketPeer(ours, ending))
         sock = ProxiedSocket.over(theirs, stream, ending)
         task = self._loop.create_task(carried.run(self._relay), name="socks6 carrier")
         self._carried[task] = carried
@@ -192,7 +192,7 @@ class SocketCarrier:
 class _Carried:
     """A stream and the socket pair that its user has the other end of."""
 
-    def __init__(self, stream: ProxiedStream, near: "_SocketPairEnd") -> None:
+    def __init__(self, stream: ProxiedStream, near: "_ProxiedSocketPeer") -> None:
         self._stream = stream
         self._near = near
         self._joined: JoinedStreams | None = None
@@ -237,7 +237,7 @@ class _Carried:
             beneath.close()
 
 
-class _SocketPairEnd(SocketStream):
+class _ProxiedSocketPeer(SocketStream):
     """Our end of a socket pair.
 
     A Unix socket resets its peer only when it is closed with bytes unread. So `abort` first writes one into it from the user's
@@ -246,10 +246,10 @@ class _SocketPairEnd(SocketStream):
 
     __slots__ = ("_ending", "_inode")
 
-    def __init__(self, ours: socket.socket, ending: Ending) -> None:
+    def __init__(self, ours: socket.socket, ending: SocketPairState) -> None:
         super().__init__(ours)
         self._inode = _inode(ending.descriptor)
-        self._ending: Ending | None = ending
+        self._ending: SocketPairState | None = ending
 
     @override
     def abort(self) -> None:

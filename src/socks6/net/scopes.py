@@ -23,7 +23,7 @@ class on_failure:  # noqa: N801 - is used as a function; `contextlib.contextmana
 
 
 class waiting_for:  # noqa: N801 - as above
-    """Note on a cancellation what it interrupts, unless `words` are empty: `waited_for` gives that back."""
+    """Record on a cancellation what it interrupts, unless `words` are empty: `waited_for` gives that back."""
 
     __slots__ = ("_words",)
 

@@ -67,7 +67,7 @@ class SilentPeers:
             self._loop = None
 
     def _take_new(self) -> None:
-        """Have the kernel probe those that are still open; what was silent before counts, too."""
+        """Probe, by the kernel, those that are still open; what was silent before counts, too."""
         new, self._new = self._new, []
         for reference in new:
             if (sock := reference()) is not None and sock.fileno() >= 0:

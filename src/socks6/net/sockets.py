@@ -520,7 +520,7 @@ async def wait_connected(sock: socket.socket, deadline: float | None) -> None:
 
 
 def probe_when_idle(sock: socket.socket, seconds: int) -> None:
-    """Let the kernel probe a silent peer (keepalive), and break the connection after four times `seconds`."""
+    """Enable keep-alives: the kernel probes a silent peer, and breaks the connection after four times `seconds`."""
     if sys.platform != "linux" or family_of(sock) == socket.AF_UNIX:
         return
     with contextlib.suppress(OSError):  # gone already

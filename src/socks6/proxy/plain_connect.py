@@ -2,7 +2,7 @@
 
 A CONNECT is plain if it comes in one piece, over TCP or TLS, to an IP address that this proxy reaches itself, and nothing
 has to be waited for to know its client: most have no options, and cost 119 Python calls instead of 389 (`python -m benchmarks
-counting`); those with credentials or a session go through a conversation at once (`Admission.admit_nowait`).
+counting`); those with credentials or a session go through a conversation at once (`PlainAdmission.admit_nowait`).
 Whatever else a client sends, and whatever must wait for more than the client's bytes, goes on in `ServerWorker.serve`, with
 what was read so far: a remote that takes its time, an answer that is not taken at once, a refusal, the end of a relay that
 broke. So does what an upstream proxy is asked for, once the request was read: there, a name is plain, too.

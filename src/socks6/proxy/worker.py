@@ -18,7 +18,7 @@ from socks6.policy.rules import Policy
 from socks6.proxy.authentication.base import Authenticator, same_credentials
 from socks6.proxy.connection import ClientConnection
 from socks6.proxy.context import ProxyContext, RequestJudge
-from socks6.proxy.inbounds.base import Admission, Inbound, Tunnel, linger, stay_silent
+from socks6.proxy.inbounds.base import Inbound, PlainAdmission, Tunnel, linger, stay_silent
 from socks6.proxy.inbounds.registry import StandardInbounds
 from socks6.proxy.multiplexed import QuicConnectionContext
 from socks6.proxy.sessions import SessionStore
@@ -272,7 +272,7 @@ class ServerWorker(ProxyContext):
         return taken
 
     async def handshake(
-        self, connection: ClientConnection, initial_data: bytes = b"", admission: Admission | None = None
+        self, connection: ClientConnection, initial_data: bytes = b"", admission: PlainAdmission | None = None
     ) -> Tunnel | None:
         """Carry out a connection's handshake by its inbound, `initial_data` being what was read already; see `Inbound.serve`.
 

@@ -6,7 +6,7 @@ import pytest
 from typing_extensions import override
 
 from socks6 import Client, errors
-from socks6.adapters.base import AdapterClient, Failure, failure_of, missing, os_error
+from socks6.adapters.base import AdapterClient, FailureKind, failure_of, missing, os_error
 from socks6.errors import Socks6Error
 
 
@@ -35,16 +35,16 @@ def test_only_a_client_of_its_own_is_entered_and_closed() -> None:
 @pytest.mark.parametrize(
     ("error", "failure"),
     [
-        (errors.ProxyTimedOut("x"), Failure.TIMEOUT),
-        (errors.ConnectionTimedOut("x"), Failure.TIMEOUT),
-        *((kind("x"), Failure.REMOTE) for kind in (errors.ConnectionRefused, errors.HostUnreachable)),
-        *((kind("x"), Failure.REMOTE) for kind in (errors.NetworkUnreachable, errors.TtlExpired)),
-        *((kind("x"), Failure.PROXY) for kind in (errors.NotAllowed, errors.AuthenticationFailed)),
-        *((kind("x"), Failure.PROXY) for kind in (errors.GeneralFailure, errors.ProxyUnreachable)),
-        (errors.RemoteProtocolError("x"), Failure.PROXY),
+        (errors.ProxyTimedOut("x"), FailureKind.TIMEOUT),
+        (errors.ConnectionTimedOut("x"), FailureKind.TIMEOUT),
+        *((kind("x"), FailureKind.REMOTE) for kind in (errors.ConnectionRefused, errors.HostUnreachable)),
+        *((kind("x"), FailureKind.REMOTE) for kind in (errors.NetworkUnreachable, errors.TtlExpired)),
+        *((kind("x"), FailureKind.PROXY) for kind in (errors.NotAllowed, errors.AuthenticationFailed)),
+        *((kind("x"), FailureKind.PROXY) for kind in (errors.GeneralFailure, errors.ProxyUnreachable)),
+        (errors.RemoteProtocolError("x"), FailureKind.PROXY),
     ],
 )
-def test_who_failed(error: Socks6Error, failure: Failure) -> None:
+def test_who_failed(error: Socks6Error, failure: FailureKind) -> None:
     assert failure_of(error) is failure
     assert os_error(error).strerror == "x"
 

@@ -44,7 +44,7 @@ class IcmpError(NamedTuple):
 
 
 def collect_icmp_errors(sock: socket.socket) -> bool:
-    """Let the kernel queue ICMP errors for the socket; return whether it does."""
+    """Enable the queue of ICMP errors for the socket; return whether it does."""
     try:
         if SUPPORTED:
             RECEIVE_ERRORS.write(sock, 1)
@@ -54,7 +54,7 @@ def collect_icmp_errors(sock: socket.socket) -> bool:
 
 
 def stop_icmp_errors(sock: socket.socket) -> None:
-    """Let the kernel queue no more of them, and drop the queue.
+    """Disable the queue of ICMP errors, and drop what is in it.
 
     On a connected TCP socket that collects, any ICMP error would end the connection.
     """

@@ -71,7 +71,7 @@ class ReadConnect(Protocol):
         """Return its host, which is an address unless `names`, its port and its length; None for anything else."""
 
 
-class Admission(Protocol):
+class PlainAdmission(Protocol):
     """One request whose client may have to authenticate, on its way to be admitted."""
 
     def admit_nowait(self) -> ProxyRequest | None:
@@ -94,7 +94,7 @@ class PlainForm:
     admitted: bytes = b""  # comes before either, at once where the remote takes time
     is_greeting: Callable[[bytes], bool] | None = None  # of protocols whose clients greet first
     welcome: bytes = b""  # the answer to that
-    admit: Callable[[ClientConnection, bytes], Admission] | None = (
+    admit: Callable[[ClientConnection, bytes], PlainAdmission] | None = (
         None  # reads what is not plain, or who sends it
     )
 

@@ -65,8 +65,8 @@ from socks6.proxy.backlog import BacklogListener
 from socks6.proxy.commands import ProxyRequest
 from socks6.proxy.connection import ClientConnection
 from socks6.proxy.inbounds.base import (
-    Admission,
     ClientDisconnected,
+    PlainAdmission,
     PlainForm,
     PlainInbound,
     Tunnel,
@@ -180,7 +180,7 @@ class Socks6Inbound(PlainInbound):
 # Who the client is.
 
 
-class _Admission(Admission):
+class _Admission(PlainAdmission):
     """Receives one request and authenticates it."""
 
     def __init__(
