@@ -167,6 +167,11 @@ class ConnectionEnded(ConnectionEvent):
     seconds: float
     bytes_up: int  # client to remote
     bytes_down: int
+    outbound: str = ""  # "direct", or host:port of the proxy that it went through; "" where it came to none
+    # Times within `seconds`, of the last request; 0 for what there was none of
+    handshake_seconds: float = 0.0  # from accept to the whole, authenticated request
+    lookup_seconds: float = 0.0  # from the request to the addresses of its host's name
+    connect_seconds: float = 0.0  # from the request to its success, the lookup included
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

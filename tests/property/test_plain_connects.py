@@ -200,7 +200,11 @@ class Events(Observer):
         self.seen.append(
             (
                 type(event).__name__,
-                {key: value for key, value in facts.items() if key not in {"port", "seconds"}},
+                {
+                    key: value > 0 if key.endswith("_seconds") else value
+                    for key, value in facts.items()
+                    if key not in {"port", "seconds"}
+                },
             )
         )
 

@@ -41,6 +41,7 @@ class UpstreamOutbound(Outbound):
         self.client: Final = client
         client.keep_spares()
         self.monitor: Final = monitor or UpstreamMonitor(client)
+        self._name: Final = client.url.place
 
     @property
     @override
@@ -74,6 +75,7 @@ class UpstreamOutbound(Outbound):
             bound=granted.bound,
             options=_about_the_remote(granted.options) if granted.reply.options else (),
             first_data_sent=len(initial_data),
+            outbound=self.name,
         )
 
     @override
@@ -116,6 +118,11 @@ class UpstreamOutbound(Outbound):
             may_answer=judge.judge_source,
             options=_about_the_remote(association.options),
         )
+
+    @property
+    @override
+    def name(self) -> str:
+        return self._name
 
     @property
     def monitors(self) -> tuple[UpstreamMonitor, ...]:

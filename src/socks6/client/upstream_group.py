@@ -98,6 +98,11 @@ class UpstreamGroup(Outbound):
 
     @property
     @override
+    def name(self) -> str:
+        return ""
+
+    @property
+    @override
     def upstream(self) -> UpstreamStatus:
         """The proxy that the next request goes through, as far as is known."""
         ranked = [self.monitors[index].status for index in self._alternatives.ranked()]

@@ -285,6 +285,7 @@ class ConnectResult:
     bound: Endpoint  # the proxy's end of the far leg
     options: tuple[StackOption, ...] = ()  # what is in force
     first_data_sent: int = 0  # so many bytes of the first data are on their way already
+    outbound: str = ""  # of several proxies, the one that it goes through, as `Outbound.name`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -490,6 +491,11 @@ class Outbound(Protocol):
         claim a port that was reserved for an equal one (§ Port Parity options). `holder` is as for `connect`. Raises
         OperationFailed.
         """
+
+    @property
+    def name(self) -> str:
+        """What events call it: "direct", or host:port of the next proxy; "" where there are several."""
+        return "direct"
 
     @property
     def upstream(self) -> UpstreamStatus | None:

@@ -363,14 +363,16 @@ class ProxyUrl:
         return is_literal(self.host) and ip_address(self.host).is_loopback
 
     @property
+    def place(self) -> str:
+        """Where it is: host:port, or a path."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return quote(os.fsencode(self.path)) if self.path else f"{host}:{self.port}"
+
+    @property
     def brief(self) -> str:
         """The URL without its password and all that follows the place: for people to read."""
         user = "" if self.username is None else f"{quote(self.username, safe='')}@"
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        place = quote(os.fsencode(self.path)) if self.path else f"{host}:{self.port}"
-        if self.protocol == DIRECT:
-            place = ""
-        return f"{self.scheme}://{user}{place}"
+        return f"{self.scheme}://{user}{'' if self.protocol == DIRECT else self.place}"
 
     def with_secrets(self) -> str:
         """Return the whole URL, with the password: `parse` gives this object back."""

@@ -93,6 +93,10 @@ COMMAND_LINES: Final[Mapping[str, tuple[int, tuple[str, ...], str]]] = {
 SUPPRESSED: Final = "lines suppressed"
 
 DESTINATION_FIELDS: Final = frozenset({"host", "port", "peer"})
+# of ConnectionEnded: those that have another name in the log, and those that are for metrics and traces alone
+UNLOGGED_FIELDS: Final = (
+    "bytes_up", "bytes_down", "outbound", "handshake_seconds", "lookup_seconds", "connect_seconds",
+)  # fmt: skip
 TELLTALE_ENDINGS: Final = frozenset(
     {Ending.FAILED, Ending.RESET, Ending.ERROR}
 )  # with reasons that may name the destination
@@ -168,7 +172,7 @@ class LogObserver(Observer):
     def _fields_of_ended(self, event: ConnectionEnded) -> Fields:
         shown = self._log_destinations
         return {
-            **self._fields(event, but=("bytes_up", "bytes_down")),
+            **self._fields(event, but=UNLOGGED_FIELDS),
             "port": event.port if shown and event.host else "",
             "ending": event.ending.value,
             "reply": event.reply if event.reply >= 0 else "",

@@ -92,14 +92,18 @@ async def connect(
     outbound: Outbound,
     client: socket.socket | None = None,
     holder: Hashable = None,
+    on_address: Callable[[], None] | None = None,
 ) -> ConnectResult:
     """Carry out a CONNECT, with what the policy permits of its stack options. Raises OperationFailed.
 
-    `client` is the client's socket, for options about its leg; `holder` is as for `Outbound.connect`.
+    `client` is the client's socket, for options about its leg; `holder` is as for `Outbound.connect`. `on_address` is called
+    with each address that the name has.
     """
     judge_host(request, policy, final=not outbound.resolves)
 
     def judge(address: str, port: int) -> bool:
+        if on_address is not None:
+            on_address()
         return policy.judge_address(request.identity, request.command, request.host, address, port).allowed
 
     permitted: tuple[StackOption, ...] = ()

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import dataclasses
 import socket
+import time
 from collections.abc import Callable, Iterator
 from typing import Final
 
@@ -21,7 +22,7 @@ from socks6.errors import (
     TlsFailed,
     UpstreamFailed,
 )
-from socks6.message.address import without_trailing_dot
+from socks6.message.address import is_literal, without_trailing_dot
 from socks6.message.codes import Command, Leg, ReplyCode
 from socks6.message.options import Tos, find
 from socks6.net.accept import source_of
@@ -69,8 +70,8 @@ class ClientConnection:
 
     __slots__ = (
         "_associated", "_authenticator", "_cancellations", "_descriptor", "_end_relay", "_has_request", "_held_association",
-        "_interruption", "_membership", "_on_admitted", "_task", "_user_connection", "bytes_down", "bytes_up",
-        "certified", "client_port", "command", "deadline", "ending", "greeting", "host", "id", "inbound", "peer", "port", "proxy",
+        "_interruption", "_membership", "_on_admitted", "_task", "_times", "_user_connection", "bytes_down", "bytes_up",
+        "certified", "client_port", "command", "deadline", "ending", "greeting", "host", "id", "inbound", "outbound", "peer", "port", "proxy",
         "reason", "reply", "secured", "shared", "source", "started", "stream", "traffic", "user",
     )  # fmt: skip
 
@@ -97,6 +98,9 @@ class ClientConnection:
         self.client_port: Final = client_port if shared is None else shared.port
         self.source: Final = stream.remote.host
         self.started: Final = proxy.loop.time()
+        self._times: list[float] | None = (
+            None  # of the request, of its host's addresses, of its success; 0 for not yet
+        )
         self.deadline: Final = self.started + proxy.settings.handshake_timeout  # of the handshake
         self.secured = False  # TLS has been agreed on
         self.certified: Identity | None = None  # whom the client's certificate names
@@ -118,6 +122,7 @@ class ClientConnection:
         # the record
         self.user = ""
         self.command = ""
+        self.outbound = ""
         self.host = ""
         self.port = 0
         self.peer = ""
@@ -233,6 +238,8 @@ class ClientConnection:
 
     def begin(self, request: ProxyRequest) -> None:
         """Note a request, which ends the handshake: its client is known, and is evicted for no stranger."""
+        if self.proxy.timed:
+            self._times = [time.monotonic(), 0.0, 0.0]  # uvloop's clock stands still within a turn
         is_new = not (self._has_request and self.user == request.identity.name)
         self._has_request = True
         self.proxy.monitor.end_handshake(self.id)
@@ -275,6 +282,8 @@ class ClientConnection:
         if RemoteConnected in self.proxy.events.wanted:
             self.proxy.events.observe(RemoteConnected(id=self.id, host=bound.host, port=bound.port))
         self.reply = 0
+        if self._times is not None:
+            self._times[2] = time.monotonic()
         self.bytes_up += bytes_sent
         self.ending, self.reason = Ending.DONE, ""  # however an earlier request of the same client ended
 
@@ -362,12 +371,14 @@ class ClientConnection:
                 outbound=proxy.outbound,
                 client=self.stream.attribute(socket.socket) if request.options else None,
                 holder=holder_of(request.identity, self.source),
+                on_address=None if self._times is None or is_literal(request.host) else self._looked_up,
             )
         except OperationFailed as failure:
             self.failed(request, failure)
             raise
         finally:
             proxy.monitor.forget(self.id)
+        self.outbound = connection.outbound
         self.connected(connection.bound, connection.first_data_sent)
         return connection
 
@@ -389,7 +400,7 @@ class ClientConnection:
         if proxy.outbound.resolves:
             self._associated = association.channel.bound
             proxy.machine.bound.add(self._associated, udp=True)
-        self.reply = 0
+        self._succeeded()
         self.host, self.port = association.bound
         if AssociationOpened in proxy.events.wanted:
             proxy.events.observe(AssociationOpened(id=self.id, host=self.host, port=self.port))
@@ -411,7 +422,7 @@ class ClientConnection:
                 bindings=self.proxy.bindings,
                 settings=self.proxy.settings.bind,
             ).run()
-        self.reply = 0
+        self._succeeded()
         self.host, self.port = binding.bound
         if BindingOpened in self.proxy.events.wanted:
             self.proxy.events.observe(BindingOpened(id=self.id, host=self.host, port=self.port))
@@ -515,6 +526,7 @@ class ClientConnection:
     def summary(self) -> ConnectionEnded:
         """Return the record."""
         membership = self._membership
+        begun, addressed, succeeded = self._times or (0.0, 0.0, 0.0)
         return ConnectionEnded(
             id=self.id,
             inbound=self.inbound,
@@ -532,6 +544,10 @@ class ClientConnection:
             bytes_down=self.bytes_down,
             session=membership.note if membership else "",
             token=membership.token if membership else "",
+            outbound=self.outbound_name,
+            handshake_seconds=max(0.0, begun - self.started) if begun else 0.0,
+            lookup_seconds=addressed - begun if addressed else 0.0,
+            connect_seconds=succeeded - begun if succeeded else 0.0,
         )
 
     def info(self) -> ConnectionInfo:
@@ -550,6 +566,20 @@ class ClientConnection:
             bytes_up=self.bytes_up + (traffic.bytes_up if traffic is not None else 0),
             bytes_down=self.bytes_down + (traffic.bytes_down if traffic is not None else 0),
         )
+
+    @property
+    def outbound_name(self) -> str:
+        """How the request went out, as in `ConnectionEnded`."""
+        return self.outbound or (self.proxy.outbound_name if self.command else "")
+
+    def _succeeded(self) -> None:
+        self.reply = 0
+        if self._times is not None:
+            self._times[2] = time.monotonic()
+
+    def _looked_up(self) -> None:
+        if self._times is not None and not self._times[1]:
+            self._times[1] = time.monotonic()
 
     def _client_gone(self) -> None:
         self.interrupt(Ending.RESET, "the client was gone before it had its answer")

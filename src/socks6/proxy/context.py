@@ -25,6 +25,7 @@ from socks6.relay.datagrams.association_relay import DatagramRelay, best_forward
 from socks6.relay.datagrams.forwarder import DatagramForwarder
 from socks6.telemetry import (
     CertificateRead,
+    ConnectionEnded,
     EventHub,
     LimitReached,
     Observer,
@@ -65,6 +66,10 @@ class ProxyContext:
         self.outbound: Final = outbound or DirectOutbound()
         self.settings: Final = settings or Settings()
         self.events: Final = EventHub(observers)
+        self.timed: Final = (
+            ConnectionEnded in self.events.wanted
+        )  # whether connections take the times of their records
+        self.outbound_name: Final = self.outbound.name
         self.monitor: Final = ClientMonitor()
         self.penalties: Final = FailurePenalties(on_penalty=self._penalized)
         self.local_addresses: Final = local_addresses or LocalAddresses()

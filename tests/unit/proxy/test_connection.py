@@ -4,10 +4,12 @@ import asyncio
 
 import pytest
 
+from socks6.compat import override
 from socks6.errors import ConnectionRefused, GeneralFailure, NotAllowed, OperationFailed, UpstreamFailed
 from socks6.message.codes import Command
+from socks6.net.direct import DirectOutbound
 from socks6.net.shares import Shares
-from socks6.net.stream import Endpoint
+from socks6.net.stream import ConnectResult, Endpoint, Judge
 from socks6.policy.identity import ANONYMOUS, Identity
 from socks6.policy.rules import Policy
 from socks6.proxy.authentication.table import UserTable
@@ -16,7 +18,7 @@ from socks6.proxy.connection import ClientConnection
 from socks6.proxy.settings import Settings, UdpSettings
 from socks6.proxy.worker import ServerWorker
 from socks6.relay.streams import RelayResult
-from socks6.telemetry import Ending
+from socks6.telemetry import ConnectionEnded, Ending, Event, Observer
 from tests.kit.loops import Run
 from tests.kit.memory import memory_stream_pair
 
@@ -173,6 +175,38 @@ def test_the_record_of_a_relay_adds_what_went_ahead(run: Run) -> None:
             Ending.IDLE,
             "silence",
         )
+
+    run(scene())
+
+
+def test_the_record_has_the_times_of_the_last_request_where_it_is_wanted(run: Run) -> None:
+    class Records(Observer):
+        wants = (ConnectionEnded,)
+
+        @override
+        def observe(self, event: Event) -> None:
+            raise AssertionError("no connection ends here")
+
+    class Slow(DirectOutbound):
+        @override
+        async def connect(self, host: str, port: int, *, judge: Judge, **_: object) -> ConnectResult:
+            await asyncio.sleep(0.02)
+            assert judge("198.51.100.1", port)
+            await asyncio.sleep(0.01)
+            return ConnectResult(stream=memory_stream_pair()[0], bound=BOUND, outbound="second:1080")
+
+    async def record(*observers: Observer) -> ConnectionEnded:
+        connection = connection_to(ServerWorker(outbound=Slow(), observers=observers))
+        await asyncio.sleep(0.01)
+        await connection.connect(request_of())
+        return connection.summary()
+
+    async def scene() -> None:
+        timed, without = await record(Records()), await record()
+        assert timed.outbound == "second:1080"
+        assert timed.handshake_seconds > 0.005
+        assert 0.015 < timed.lookup_seconds < timed.connect_seconds - 0.005
+        assert (without.handshake_seconds, without.lookup_seconds, without.connect_seconds) == (0, 0, 0)
 
     run(scene())
 
