@@ -23,7 +23,6 @@ from socks6.errors import ConfigurationError
 from socks6.net.url import ProxyUrl
 from socks6.observability.logs import ACCESS_LOGGER, LogObserver
 from socks6.proxy.authentication.base import Authenticator
-from socks6.proxy.authentication.table import UserTable
 from socks6.proxy.service import Server
 from socks6.proxy.worker import ServerWorker
 from socks6.setting import build, reloadable_keys, settings_of
@@ -178,7 +177,7 @@ class Operator:
         config = build(ServerConfig, {**self._fixed, **reloaded})
         _refuse_faults(config)
         authenticator = config.authenticator()
-        before, after = _count_users(self._worker.authenticator), _count_users(authenticator)
+        before, after = self._worker.authenticator.user_count, authenticator.user_count
         if before and not after:
             raise ConfigurationError(
                 f"no users are left of {before}, so that either no client or every client would be admitted;"
@@ -204,7 +203,3 @@ def _refuse_faults(config: ServerConfig) -> None:
     """Raise ConfigurationError for all that a server refuses."""
     if faults := [fault.what for fault in find_faults(config)]:
         raise ConfigurationError("\n".join(faults))
-
-
-def _count_users(authenticator: Authenticator) -> int:
-    return len(authenticator) if isinstance(authenticator, UserTable) else 0

@@ -89,6 +89,7 @@ class ProxyContext:
         self.connections: Final = LiveTable(self.sessions.store if self.sessions is not None else None)
         self._new_forwarder: Final = forwarder
         self.outbound.report_to(self.events)
+        self.authenticator.report_to(self.events)
 
     @cached_property
     def loop(self) -> asyncio.AbstractEventLoop:
@@ -117,7 +118,9 @@ class ProxyContext:
         self.policy = self._on_this_machine(policy)
         if old is authenticator:
             return
+        authenticator.report_to(self.events)
         authenticator.inherit(old)
+        old.close()
         if self.sessions is not None:
             self.sessions.replace(authenticator)
 

@@ -206,6 +206,8 @@ class ServerWorker(ProxyContext):
         """Free what the connections share; to be called when none runs any more. Idempotent."""
         if self.sessions is not None:
             self.sessions.close()
+        self.authenticator.close()
+        await self.authenticator.wait_closed()
         await self.outbound.aclose()  # it may wait by the relay's poller
         self.relay.close()
         self.close_datagrams()

@@ -5,8 +5,13 @@ from typing import Final, Protocol
 from socks6.compat import override
 from socks6.policy.identity import ANONYMOUS, Identity
 from socks6.protocol.methods.base import Credentials
+from socks6.telemetry import EventHub
 
 DEFAULT_CONCURRENCY: Final = 64  # checks at a time
+
+
+class UserUnknown(LookupError):
+    """An authenticator does not know the user: of several (`chain.AuthenticatorChain`), the next is asked."""
 
 
 class Authenticator(Protocol):
@@ -25,8 +30,17 @@ class Authenticator(Protocol):
         `source` is the client's address as in events, "" on a Unix socket. Penalties for sources that fail too often are not
         this class's concern: it is not asked for these. Takes as long for an unknown user as for a known one. Never raises for what a client sent; raises
         AuthenticationBusy if there is no room or time for a check. May be cancelled, when the client is gone or its
-        time is up.
+        time is up. One of several may raise UserUnknown instead of returning None.
         """
+
+    def knows(self, name: bytes) -> bool | None:  # noqa: ARG002 - for user tables
+        """Return whether it knows a user, and so decides about it; None if only `verify` can tell."""
+        return None
+
+    @property
+    def user_count(self) -> int:
+        """How many users it knows; 1 if that is not known: a reload that leaves none is refused."""
+        return 1
 
     @property
     def concurrency(self) -> int:
@@ -49,6 +63,18 @@ class Authenticator(Protocol):
         """Take over what the authenticator that this one replaces has cached of users that are the same."""
         return
 
+    def report_to(self, events: EventHub) -> None:  # noqa: ARG002 - for those that may fail
+        """Observe events by these from now on; called by the proxy that it is of."""
+        return
+
+    def close(self) -> None:
+        """Free what it holds, but for what another one has inherited; checks under way may end. Idempotent."""
+        return
+
+    async def wait_closed(self) -> None:
+        """Wait, after `close`, until all is freed; a few seconds at most."""
+        return
+
 
 def same_credentials(new: Authenticator, old: Authenticator, identity: Identity) -> bool:
     """Return whether `new` gives an identity the credential version that `old`, which let it in, gave it."""
@@ -62,6 +88,7 @@ class NoAuthentication(Authenticator):
     """Takes every client, with whatever credentials, as anonymous."""
 
     required = False
+    user_count = 0
 
     @override
     async def verify(self, credentials: Credentials, source: str = "") -> Identity | None:

@@ -154,9 +154,14 @@ class UserTable(Authenticator):
         """Return a table of users whose passwords are given in the clear. Raises ConfigurationError."""
         return cls(plain_entries(passwords))
 
-    def __len__(self) -> int:
-        """Return how many users there are."""
+    @property
+    @override
+    def user_count(self) -> int:
         return self._count
+
+    @override
+    def knows(self, name: bytes) -> bool:
+        return name.decode(errors="replace") in self._users
 
     @property
     @override
