@@ -19,7 +19,7 @@ from typing import Any, Final
 import pytest
 
 from socks6.errors import LocalProtocolError
-from socks6.net.stream import ByteStream, Endpoint, Listener, Protection
+from socks6.net.stream import ByteStream, ClosableStream, Endpoint, Listener, Protection
 from socks6.net.turns import BUDGET, EVENT
 from socks6.relay.delivery import deliver
 from tests.kit.loops import Run
@@ -253,12 +253,15 @@ class StreamConformance(ABC):
 
         run(play())
 
-    def test_closing_delivers_what_was_sent(self, run: Run) -> None:
+    @pytest.mark.parametrize("waits", [True, False])
+    def test_closing_delivers_what_was_sent(self, run: Run, waits: bool) -> None:
         async def play() -> None:
             async with self.pair() as (left, right):
                 await left.send(b"goodbye")
-                await left.aclose()
+                if waits or not (isinstance(left, ClosableStream) and left.close_nowait()):
+                    await left.aclose()
                 assert await receive_all(right) == b"goodbye"
+                assert not isinstance(left, ClosableStream) or left.close_nowait()  # which is idempotent
 
         run(play())
 

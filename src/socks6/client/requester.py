@@ -489,6 +489,7 @@ async def _complete(stream: ByteStream, received: bytes, size: int) -> bytes:
 
 
 @functools.lru_cache(maxsize=64)  # those of a session are the same again and again
+@functools.lru_cache(maxsize=64)  # mostly the same bytes
 def _acceptance(data: bytes, table: OptionTable) -> AuthenticationReply | None:
     """Return the successful Authentication Reply that `data` is; None for anything else."""
     try:

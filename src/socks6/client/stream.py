@@ -5,15 +5,16 @@ import socket
 import ssl
 
 from socks6.client.session import DELIVERY_SECONDS, SessionLease
+from socks6.compat import override
 from socks6.errors import LocalProtocolError, TlsFailed
 from socks6.message.options import StackOption
 from socks6.net.scopes import on_failure
 from socks6.net.sockets import SocketStream
-from socks6.net.stream import NO_ENDPOINT, AttributeT, ByteStream, Endpoint, Protection
+from socks6.net.stream import NO_ENDPOINT, AttributeT, ByteStream, ClosableStream, Endpoint, Protection
 from socks6.net.turns import Turns
 
 
-class ProxiedStream:
+class ProxiedStream(ClosableStream):
     """A `ByteStream` to a remote host, through a proxy. An async context manager that closes it.
 
     `bound` is the proxy's end of the connection to the remote host, from its Operation Reply; `peer` is the remote host:
@@ -114,6 +115,19 @@ class ProxiedStream:
         """Close; what was sent is delivered. Idempotent; when cancelled, it aborts."""
         with on_failure(self.abort):
             await self._stream.aclose()
+        self._release()
+
+    @override
+    def close_nowait(self) -> bool:
+        """Close as `aclose` does, if that waits for nothing; return whether it was done."""
+        stream = self._stream
+        closed = isinstance(stream, ClosableStream) and stream.close_nowait()
+        if closed:
+            self._release()
+        return closed
+
+    def _release(self) -> None:
+        """Give the session back, whose last bytes may still be on their way."""
         if self._lease is not None:
             self._lease.release(unsettled_until=asyncio.get_running_loop().time() + DELIVERY_SECONDS)
 

@@ -8,17 +8,19 @@ from socks6.errors import DecodeError
 from socks6.message.address import decode_address, literal_at
 from socks6.message.addressed import addressed_size, decode_addressed, encode_addressed
 from socks6.message.buffer import Reader
-from socks6.message.codes import AddressType, Command
+from socks6.message.codes import AddressType, Command, OptionKind
 from socks6.message.dialect import DRAFT_12, Dialect
 from socks6.message.options.auth import MAX_INITIAL_DATA
-from socks6.message.options.base import MAX_OPTIONS_LENGTH, HandshakeMessage, Option, check_range
+from socks6.message.options.base import HEADER, MAX_OPTIONS_LENGTH, HandshakeMessage, Option, check_range
 from socks6.message.options.table import STANDARD, OptionTable
 
-__all__ = ["MAX_INITIAL_DATA", "MAX_OPTIONS_LENGTH", "Request", "read_plain_connect"]
+__all__ = ["MAX_INITIAL_DATA", "MAX_OPTIONS_LENGTH", "Request", "read_plain_connect", "read_session_connect"]
 
 PLAIN_CONNECT: Final = bytes((DRAFT_12.version, Command.CONNECT, 0, 0))  # as it begins: no options
 ADDRESS_OFFSET: Final = 8  # after the port, padding and the address type
 DOMAIN_NAME: Final = AddressType.DOMAIN_NAME.value
+MAX_ADDRESS_BYTES: Final = 1 + 255 + 3  # a name, its length, padding
+SESSION_ID: Final = OptionKind.SESSION_ID.value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,3 +66,22 @@ def read_plain_connect(data: bytes, *, names: bool = False) -> tuple[str, int, i
         with contextlib.suppress(DecodeError):
             return decode_address(DOMAIN_NAME, reader, DRAFT_12), port, len(data) - reader.remaining
     return None
+
+
+def read_session_connect(data: bytes, *, names: bool = False) -> tuple[str, int, int, bytes] | None:
+    """Return host, port, length and session id of the CONNECT that `data` begins with, as `read_plain_connect`.
+
+    None unless it is whole, and the id of its session is its only option.
+    """
+    length = int.from_bytes(data[2:4])
+    if not length or length % 4 or data[:2] != PLAIN_CONNECT[:2]:
+        return None
+    address = data[len(PLAIN_CONNECT) : ADDRESS_OFFSET + MAX_ADDRESS_BYTES]
+    plain = read_plain_connect(PLAIN_CONNECT + address, names=names)
+    if plain is None:
+        return None
+    host, port, start = plain
+    end = start + length
+    if len(data) < end or not data.startswith(HEADER.pack(SESSION_ID, length), start):
+        return None
+    return host, port, end, data[start + HEADER.size : end]

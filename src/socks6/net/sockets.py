@@ -15,6 +15,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from socks6.compat import override
 from socks6.errors import LocalProtocolError
 from socks6.net.eager import Signal
 from socks6.net.stream import (
@@ -22,6 +23,7 @@ from socks6.net.stream import (
     RECEIVES_ALREADY,
     SENDS_ALREADY,
     AttributeT,
+    ClosableStream,
     Endpoint,
     Protection,
     SocketAddress,
@@ -74,7 +76,7 @@ def own_endpoint(sock: socket.socket) -> Endpoint:
         return NO_ENDPOINT
 
 
-class SocketStream:
+class SocketStream(ClosableStream):
     """A ByteStream over a connected stream socket, which it owns.
 
     A kernel that closes a socket with unread bytes resets the connection, and what was sent last may be lost:
@@ -299,6 +301,11 @@ class SocketStream:
             close_descriptor(self.raw_socket)
             if self._poller is not None:
                 self._wake_polled()
+
+    @override
+    def close_nowait(self) -> bool:
+        self.close()
+        return True
 
     def abort(self) -> None:
         if self.raw_socket.fileno() >= 0:

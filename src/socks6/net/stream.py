@@ -148,6 +148,16 @@ class PushbackStream(ABC):
         """Give bytes back, which are received again before all others."""
 
 
+class ClosableStream:
+    """Base of streams that can be closed without a wait, mostly."""
+
+    __slots__ = ()
+
+    def close_nowait(self) -> bool:
+        """Close as `aclose` does, if that waits for nothing; return whether it was done. Idempotent."""
+        return False
+
+
 async def receive_in_turn(self: PollableStream, max_bytes: int = 65536) -> bytes:
     """Be the `receive` of a class of streams which counts what it gives."""
     turns = self.turns

@@ -32,7 +32,7 @@ from socks6.net.sockets import (
     own_endpoint,
     tune,
 )
-from socks6.net.stream import ByteStream
+from socks6.net.stream import ByteStream, ClosableStream
 from socks6.net.transports.tls import TlsStream
 from socks6.net.wire_log import wire_trace
 from socks6.policy.identity import ANONYMOUS
@@ -211,6 +211,12 @@ class _PlainConnect:
         if form.admit is None:
             self._take_long_way(data)
             return
+        if form.admit_by_session is not None:
+            names = self._shared.outbound is None
+            admitted = form.admit_by_session(self._connection, data, names=names)
+            if admitted is not None:
+                self._carry_out(*admitted)
+                return
         admission = form.admit(self._connection, data)
         request = admission.admit_nowait()
         if request is not None and self._is_plain(request):
@@ -394,16 +400,13 @@ class _PlainConnect:
     def _streams_over(self, remote: ByteStream) -> None:
         joined, group = self._joined, self._shared.group
         assert joined is not None  # noqa: S101
-        if joined.ending is Ending.DONE and (
-            isinstance(remote, SocketStream)
-            or (isinstance(remote, TlsStream) and isinstance(remote.beneath, SocketStream))
-        ):
-            close_in_order(self._carrier.raw_socket)
+        if joined.ending is Ending.DONE:
             end_in_order(remote)
-            self._stream.close()
-            remote.close()
-            self._release_streams(joined, remote)
-            return
+            if isinstance(remote, ClosableStream) and remote.close_nowait():
+                close_in_order(self._carrier.raw_socket)
+                self._stream.close()
+                self._release_streams(joined, remote)
+                return
         group.start(self._close_streams(joined, remote))
         group.remove(self)
 

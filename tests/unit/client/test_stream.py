@@ -89,6 +89,23 @@ def test_a_session_stays_as_long_as_bytes_may_be_on_their_way(run: Run) -> None:
     run(main())
 
 
+def test_closing_without_a_wait_gives_the_session_back(run: Run) -> None:
+    async def main() -> None:
+        ours, theirs = tcp_pair()
+        stream, lease = proxied(ours)
+        assert stream.close_nowait()
+        (until,) = lease.released
+        assert until > asyncio.get_running_loop().time()
+        assert await theirs.receive() == b""
+        theirs.abort()
+        slow = Slow()
+        stream, lease = proxied(cast("ByteStream", slow))
+        assert not stream.close_nowait()
+        assert not lease.released
+
+    run(main())
+
+
 def test_closing_that_is_cancelled_aborts(run: Run) -> None:
     async def main() -> None:
         slow = Slow()

@@ -22,6 +22,7 @@ from socks6.net.transports.tls import TlsSession
 from socks6.net.url import ProxyUrl
 from socks6.policy.identity import Identity
 from socks6.policy.rules import Policy
+from socks6.protocol.server import ServerConversation
 from socks6.proxy.authentication.table import UserTable
 from socks6.proxy.service import Server
 from socks6.proxy.sessions import MemorySessionStore, SessionSettings
@@ -395,6 +396,7 @@ def test_a_request_by_a_session_takes_no_task_and_its_relay_ends_with_the_sessio
         return serve(*details, **named)  # type: ignore[arg-type]  # as they came
 
     monkeypatch.setattr(ServerWorker, "serve", noted)
+    monkeypatch.delattr(ServerConversation, "accept_session")  # a conversation takes twice the time
 
     async def play() -> None:
         loop = asyncio.get_running_loop()

@@ -31,6 +31,7 @@ from socks6.net.stream import (
     SENDS_ALREADY,
     AttributeT,
     ByteStream,
+    ClosableStream,
     Endpoint,
     PollableStream,
     Protection,
@@ -176,7 +177,7 @@ class TlsSession:
         return self.tls.getpeercert(binary_form=True) or b""
 
 
-class TlsStream(PushbackStream):
+class TlsStream(PushbackStream, ClosableStream):
     """A ByteStream that TLS carries over a socket's stream, which it owns. `handshake` goes before all else.
 
     An end of the stream beneath that TLS did not announce is an error: the connection may have been cut. With `allow_cut` it
@@ -554,6 +555,13 @@ class TlsStream(PushbackStream):
         self.discard_received()
         self._closed = True
         self.beneath.close()
+
+    @override
+    def close_nowait(self) -> bool:
+        if not isinstance(self.beneath, SocketStream):
+            return False
+        self.close()
+        return True
 
     def _end_for_good(self) -> bool:
         """Announce our end, as far as the stream beneath takes it; return whether it did. Raises OSError."""

@@ -84,6 +84,15 @@ class PlainAdmission(Protocol):
         """Go on from where it stands to the end; see `Inbound.serve`."""
 
 
+class AdmitBySession(Protocol):
+    """Admits a plain CONNECT that names its session."""
+
+    def __call__(
+        self, connection: ClientConnection, data: bytes, *, names: bool = False
+    ) -> "tuple[ProxyRequest, PlainForm] | None":
+        """Return the request, to an address unless `names`, and how it is answered; None for `PlainForm.admit` to decide."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlainForm:
     """How a protocol writes a CONNECT that needs no conversation, and its answers: see `proxy.plain_connect`."""
@@ -97,6 +106,7 @@ class PlainForm:
     admit: Callable[[ClientConnection, bytes], PlainAdmission] | None = (
         None  # reads what is not plain, or who sends it
     )
+    admit_by_session: "AdmitBySession | None" = None  # before that
 
 
 class PlainInbound(Inbound):

@@ -6,6 +6,7 @@ UDP ASSOCIATE is in `socks6_associate`.
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import field, replace
 from typing import Final
@@ -13,7 +14,7 @@ from typing import Final
 from socks6.compat import override
 from socks6.dataclass import dataclass
 from socks6.errors import AuthenticationBusy, OperationFailed, TtlExpired
-from socks6.message.address import UNSPECIFIED_IPV4
+from socks6.message.address import UNSPECIFIED, UNSPECIFIED_IPV4
 from socks6.message.addressed import encode_addressed
 from socks6.message.codes import AuthenticationType, Command, Leg, Method, ReplyCode
 from socks6.message.dialect import DRAFT_12, GO_212, Dialect
@@ -25,6 +26,7 @@ from socks6.message.options import (
     IdempotenceExpenditure,
     IdempotenceRejected,
     IdempotenceRequest,
+    IdempotenceWindow,
     Option,
     OptionTable,
     SessionId,
@@ -39,7 +41,7 @@ from socks6.message.options import (
     find_all,
 )
 from socks6.message.replies import AuthenticationReply, OperationReply
-from socks6.message.requests import Request, read_plain_connect
+from socks6.message.requests import Request, read_plain_connect, read_session_connect
 from socks6.net.encryption.contexts import ALPN
 from socks6.net.machine_io import DeferredWrite, flush, next_event
 from socks6.net.scopes import on_failure
@@ -95,6 +97,7 @@ SESSION_KINDS: Final = frozenset(
 )  # all others count within a session only
 CREDENTIALS: Final = (AuthenticationData, AuthenticationMethodAdvertisement)
 NO_ADDRESS: Final = UNSPECIFIED_IPV4
+CONNECT: Final = Command.CONNECT.value  # as a plain number: to hash the member of an Enum is a Python call
 
 
 PLAIN_FORM: Final = PlainForm(
@@ -127,7 +130,11 @@ class Socks6Inbound(PlainInbound):
         check_methods(self.methods)  # when the proxy is configured, not when a client comes
         # without token it is to be known how its data came
         may_be_plain = DRAFT_12 in self.dialects and self.tfo_without_token
-        self.plain_forms = {DRAFT_12.version: replace(PLAIN_FORM, admit=self.admit)} if may_be_plain else {}
+        knows_sessions = self.option_table is STANDARD
+        form = replace(
+            PLAIN_FORM, admit=self.admit, admit_by_session=_admit_by_session if knows_sessions else None
+        )
+        self.plain_forms = {DRAFT_12.version: form} if may_be_plain else {}
 
     @override
     async def serve(self, connection: ClientConnection, initial_data: bytes = b"") -> Tunnel | None:
@@ -178,6 +185,40 @@ class Socks6Inbound(PlainInbound):
 
 
 # Who the client is.
+
+
+def _admit_by_session(
+    connection: ClientConnection, data: bytes, *, names: bool = False
+) -> tuple[ProxyRequest, PlainForm] | None:
+    """Admit a CONNECT whose only option is the id of its session, as `_Admission` does with a conversation."""
+    read = read_session_connect(data, names=names)
+    if read is None:
+        return None
+    host, port, size, session_id = read
+    membership = connection.membership() if port and host not in UNSPECIFIED else None
+    if membership is None or membership.session is not None:
+        return None
+    session = membership.find(session_id)
+    if session is None:  # which a conversation answers
+        return None
+    membership.join(session)
+    window = session.window
+    return ProxyRequest(
+        command=CONNECT,
+        host=host,
+        port=port,
+        identity=session.identity,
+        session=connection.admitted(session.identity, session),
+        initial_data=data[size:],
+    ), _form_within_session(0 if window is None else window.base, 0 if window is None else window.size)
+
+
+@functools.lru_cache(maxsize=1024)
+def _form_within_session(base: int, size: int) -> PlainForm:
+    """Return how a plain CONNECT within a session is answered; `base` and `size` are those of its window of tokens, if any."""
+    window = (IdempotenceWindow(base=base, size=size),) if size else ()
+    reply = AuthenticationReply(type=AuthenticationType.SUCCEEDED, options=(SessionOk(), *window))
+    return replace(PLAIN_FORM, admitted=reply.encode())
 
 
 class _Admission(PlainAdmission):

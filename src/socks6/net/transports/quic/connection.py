@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, Protocol
 
+from socks6.compat import override
 from socks6.errors import LocalProtocolError
 from socks6.net.scopes import time_limit
 from socks6.net.sockets import endpoint
@@ -16,6 +17,7 @@ from socks6.net.stream import (
     RECEIVES_ALREADY,
     SENDS_ALREADY,
     AttributeT,
+    ClosableStream,
     Endpoint,
     FrameSink,
     Protection,
@@ -71,7 +73,7 @@ UNHEARD_SECONDS: Final = 5.0  # of the peer's silence while there are streams: t
 STALL_SECONDS: Final = 30.0  # for which an unread stream may hold up the others
 
 
-class QuicStream:
+class QuicStream(ClosableStream):
     """A stream. FIN is the end of a direction, RESET_STREAM and STOP_SENDING are a reset."""
 
     protection: Final = Protection.ENCRYPTED
@@ -203,13 +205,18 @@ class QuicStream:
             self._give(b"", ended=True)
 
     async def aclose(self) -> None:
+        self.close_nowait()
+
+    @override
+    def close_nowait(self) -> bool:
         if self._closed:
-            return
+            return True
         if not self._ended and self._sending_failure is None:
             self._ended = True
             with contextlib.suppress(OSError):  # gone already
                 self._give(b"", ended=True)
         self._leave(reset=False)
+        return True
 
     def stop_receiving(self) -> None:
         """Stop receiving: `receive` returns b"" from now on, and the peer is asked to send no more."""
