@@ -29,7 +29,13 @@ class Ending(Enum):
     IDLE = "idle"  # an idle or fin time-out
     RESET = "reset"  # a side reset, or its path broke
     STOPPED = "stopped"  # the server stopped, or the client tore down the session that it belonged to
+    KICKED = "kicked"  # an operator ended it
+    QUOTA = "quota"  # its user may carry no more
     ERROR = "error"  # a fault of ours
+
+
+CUT_OFF: Final = frozenset({Ending.STOPPED, Ending.KICKED, Ending.QUOTA})
+"""Endings by the server's own will: nothing that was on its way is waited for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

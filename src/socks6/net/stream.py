@@ -4,7 +4,7 @@ import asyncio
 import socket
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from enum import IntEnum
 from typing import Final, NamedTuple, Protocol, TypeAlias, TypeVar, runtime_checkable
 
@@ -136,6 +136,29 @@ class PollableStream(ByteStream, Protocol):
 
     async def wait_writable(self) -> None:
         """Wait until `send_nowait` is worth a call. Raises OSError when the stream is closed meanwhile."""
+
+
+class AbortCode(IntEnum):
+    """Why a stream was aborted, as the other side may learn it (QUIC: the code of RESET_STREAM and STOP_SENDING)."""
+
+    GIVEN_UP = 1
+    KICKED = 0x10
+    QUOTA = 0x11
+
+
+ABORT_REASONS: Final[Mapping[int, str]] = {
+    AbortCode.GIVEN_UP: "the peer gave the stream up",
+    AbortCode.KICKED: "an operator of the proxy ended the connection",
+    AbortCode.QUOTA: "the user's quota at the proxy is used up",
+}
+
+
+class CodedAbortStream:
+    """Base of streams whose `abort` gives the other side a code."""
+
+    __slots__ = ("abort_code",)
+
+    abort_code: int
 
 
 class PushbackStream(ABC):

@@ -28,7 +28,14 @@ from socks6.message.options import Tos, find
 from socks6.net.accept import source_of
 from socks6.net.sockets import bytes_received_by
 from socks6.net.stackopts.received import received_tos
-from socks6.net.stream import Binding, ByteStream, ConnectResult, Endpoint
+from socks6.net.stream import (
+    AbortCode,
+    Binding,
+    ByteStream,
+    CodedAbortStream,
+    ConnectResult,
+    Endpoint,
+)
 from socks6.policy.identity import ANONYMOUS, Identity
 from socks6.protocol.methods.base import Credentials
 from socks6.proxy.authentication.base import same_credentials
@@ -43,6 +50,7 @@ from socks6.relay.datagrams.client_ports import ClientPort
 from socks6.relay.joined import JoinedStreams
 from socks6.relay.streams import RelayResult
 from socks6.telemetry import (
+    CUT_OFF,
     AssociationOpened,
     BindingOpened,
     ConnectionEnded,
@@ -62,6 +70,7 @@ from socks6.telemetry import (
 )
 
 COMMAND_NAMES: Final = {command.value: command.name for command in Command}
+ABORT_CODES: Final = {Ending.KICKED: AbortCode.KICKED, Ending.QUOTA: AbortCode.QUOTA}
 ANSWER_SECONDS: Final = 0.5  # of the handshake's time, kept for answering that the proxy is busy
 
 
@@ -496,17 +505,33 @@ class ClientConnection:
             self._interruption = ending, reason
             self._task.cancel()
 
+    def end(self, ending: Ending, reason: str) -> None:
+        """End it from outside, whatever it is about: see `LiveTable.end`."""
+        if (code := ABORT_CODES.get(ending)) is not None and (
+            coded := self.stream.attribute(CodedAbortStream)
+        ) is not None:
+            coded.abort_code = code
+        if self._end_relay is None and self._task is None:  # a handshake by callbacks, which the abort ends
+            self.ending, self.reason = ending, reason
+            self.stream.abort()
+            return
+        self.interrupt(ending, reason)
+        if self._end_relay is not None:  # the relay is over, and only delivers
+            self.stream.abort()
+
     def was_interrupted(self) -> bool:
         """Return, within the cancelled task, whether `interrupt` alone cancelled it, and record the reason."""
         if self._interruption is None or self._task is None or self._task.uncancel() > self._cancellations:
             return False
-        if self.ending is Ending.DONE or self._interruption[0] is Ending.STOPPED:
+        if self.ending is Ending.DONE or self._interruption[0] in CUT_OFF:
             self.ending, self.reason = self._interruption
         return True
 
     def close(self) -> None:
         """End the handshake, leave the session and give back what is held. Idempotent."""
         self._task = self._end_relay = None
+        if self.traffic is not None:  # of a relay that was cancelled
+            self.carried(self.traffic.bytes_up, self.traffic.bytes_down)
         if not self._has_request:  # else `begin` has done so
             self.proxy.monitor.end_handshake(self.id)
         if self._user_connection is not None:

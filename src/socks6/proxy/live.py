@@ -9,6 +9,7 @@ from typing import Final, Protocol
 from socks6.dataclass import dataclass
 from socks6.message.codes import Command
 from socks6.proxy.sessions import SessionStore
+from socks6.telemetry import Ending
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +65,9 @@ class LiveConnection(Protocol):
 
     def info(self) -> ConnectionInfo:
         """Return what there is to know now."""
+
+    def end(self, ending: Ending, reason: str) -> None:
+        """End it at once, whatever it is about."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +131,17 @@ class LiveTable:
             self._served += 1
             self._bytes_up += connection.bytes_up
             self._bytes_down += connection.bytes_down
+
+    def end(self, connection_id: int, *, ending: Ending, reason: str) -> bool:
+        """End a connection from outside, whatever it is about; return False if there is none of this number.
+
+        Its client and its remote are reset (QUIC: with the code of `AbortCode`), nothing that is on its way is waited for, and
+        `ending` and `reason` are in its record.
+        """
+        connection = self._connections.get(connection_id)
+        if connection is not None:
+            connection.end(ending, reason)
+        return connection is not None
 
     def totals(self) -> TrafficTotals:
         """Return what was carried until now; makes no value of each connection."""

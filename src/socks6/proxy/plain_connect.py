@@ -433,7 +433,7 @@ class _PlainConnect:
                 if self._carrier is not self._stream and isinstance(self._stream, TlsStream):
                     self._stream.discard_received()
                 self._carrier.close()
-            elif joined.both_ended:
+            elif joined.delivers:
                 group = self._shared.group
                 group.start(self._deliver(joined, SocketStream(remote)))
                 group.remove(self)

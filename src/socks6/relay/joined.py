@@ -21,7 +21,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Final
 
-from socks6.telemetry import Ending
+from socks6.telemetry import CUT_OFF, Ending
 
 
 class SendingFailed(OSError):
@@ -156,8 +156,13 @@ class JoinedStreams(ABC):
 
     @property
     def both_ended(self) -> bool:
-        """Whether both directions have: what was sent on them is to arrive, then, even if a side broke."""
+        """Whether both directions have."""
         return self.up.state is not FLOWING and self.down.state is not FLOWING
+
+    @property
+    def delivers(self) -> bool:
+        """Whether what was sent is to arrive, even if a side broke: both directions have ended, and nothing cut them off."""
+        return self.both_ended and self.ending not in CUT_OFF
 
     def end_with(self, on_end: Callable[[], None]) -> None:
         """Call `on_end` once, when the relay is over."""

@@ -139,7 +139,7 @@ class StreamRelay:
         if joined.ending is Ending.DONE:
             await _close(client)
             await _close(remote)
-        elif joined.both_ended:
+        elif joined.delivers:
             await self.deliver(joined, client, remote)
 
     async def deliver(self, joined: JoinedStreams, client: ByteStream, remote: ByteStream) -> None:

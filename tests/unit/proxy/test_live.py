@@ -14,12 +14,14 @@ from socks6.proxy.live import (
     duration_words,
 )
 from socks6.proxy.sessions import MemorySessionStore
+from socks6.telemetry import Ending
 
 
 class Listed:
     """A connection of which each reading shows one byte more."""
 
     def __init__(self, number: int, command: str = "CONNECT", *, established: bool = True) -> None:
+        self.endings: list[tuple[Ending, str]] = []
         self.id = number
         self.command = command
         self.bytes_up = 100
@@ -27,6 +29,9 @@ class Listed:
         self.traffic: Traffic | None = None
         self._established = established
         self.readings = 0
+
+    def end(self, ending: Ending, reason: str) -> None:
+        self.endings.append((ending, reason))
 
     def info(self) -> ConnectionInfo:
         self.readings += 1
@@ -54,6 +59,16 @@ def test_nothing_is_read_before_it_is_asked_for() -> None:
     assert connection.readings == 0
     assert [info.bytes_up for info in table] == [1]
     assert [info.bytes_up for info in table] == [2]
+
+
+def test_a_connection_is_ended_by_its_number() -> None:
+    table = LiveTable(None)
+    connection, other = Listed(1), Listed(2)
+    table.add(connection)
+    table.add(other)
+    assert table.end(1, ending=Ending.KICKED, reason="enough")
+    assert not table.end(3, ending=Ending.KICKED, reason="enough")
+    assert (connection.endings, other.endings) == ([(Ending.KICKED, "enough")], [])
 
 
 def test_what_has_ended_is_not_in_it() -> None:

@@ -14,10 +14,13 @@ from socks6.errors import LocalProtocolError
 from socks6.net.scopes import time_limit
 from socks6.net.sockets import endpoint
 from socks6.net.stream import (
+    ABORT_REASONS,
     RECEIVES_ALREADY,
     SENDS_ALREADY,
+    AbortCode,
     AttributeT,
     ClosableStream,
+    CodedAbortStream,
     Endpoint,
     FrameSink,
     Protection,
@@ -54,7 +57,7 @@ from socks6.net.turns import Turns
 CHUNK_BYTES: Final = 65_536  # given to the connection at a time
 MAX_STREAM_UNSENT_BYTES: Final = 131_072  # bytes of a stream that have not left yet: then its sender waits
 MAX_BYTES_AFTER_RESET: Final = 1 << 18  # bytes that can be read of a stream that was reset
-ABORTED_CODE: Final = 1  # the code of streams that were aborted
+ABORTED_CODE: Final = int(AbortCode.GIVEN_UP)  # the code of streams, and connections, that were aborted
 STREAM_CLOSED_CODE: Final = 0  # the code of what is stopped because the stream was closed in order
 MAX_UNSENT_BYTES: Final = 1 << 22  # of all streams together, that have not left yet: then all senders wait
 LINGER_SECONDS: Final = 2.0  # seconds that what was sent gets to arrive before the connection is closed
@@ -73,7 +76,7 @@ UNHEARD_SECONDS: Final = 5.0  # of the peer's silence while there are streams: t
 STALL_SECONDS: Final = 30.0  # for which an unread stream may hold up the others
 
 
-class QuicStream(ClosableStream):
+class QuicStream(ClosableStream, CodedAbortStream):
     """A stream. FIN is the end of a direction, RESET_STREAM and STOP_SENDING are a reset."""
 
     protection: Final = Protection.ENCRYPTED
@@ -114,6 +117,7 @@ class QuicStream(ClosableStream):
         self._sender: asyncio.Future[None] | None = None
         self._sends = False  # a call of `send` is under way
         self._unwanted = False  # what comes is dropped
+        self.abort_code = ABORTED_CODE
 
     def attribute(self, kind: type[AttributeT]) -> AttributeT | None:
         substream = Substream(self.connection)
@@ -248,14 +252,14 @@ class QuicStream(ClosableStream):
         self._at_end = self._at_end or ended
         wake(self._receiver)
 
-    def reset_by_peer(self) -> None:
+    def reset_by_peer(self, code: int = ABORTED_CODE) -> None:
         """Accept no more bytes; those that are here can still be read, as with TCP.
 
         They take no credit from other streams; of very many the last are forgotten.
         """
         self.heard = True
         if not self._at_end:
-            self._failure = ConnectionResetError(errno.ECONNRESET, "the peer gave the stream up")
+            self._failure = ConnectionResetError(errno.ECONNRESET, _words_for(code))
             self._settle()
             while self.unread > MAX_BYTES_AFTER_RESET:
                 self.unread -= len(self._pieces.pop())
@@ -264,8 +268,10 @@ class QuicStream(ClosableStream):
     def stopped_by_peer(self, code: int) -> None:
         """Fail the sender: the peer wants no more bytes."""
         self.heard = True
-        number = errno.EPIPE if code == STREAM_CLOSED_CODE else errno.ECONNRESET
-        self._sending_failure = OSError(number, os.strerror(number))
+        if code == STREAM_CLOSED_CODE:
+            self._sending_failure = BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+        else:
+            self._sending_failure = ConnectionResetError(errno.ECONNRESET, _words_for(code))
         wake(self._sender)
 
     def failed(self, failure: OSError) -> None:
@@ -291,8 +297,9 @@ class QuicStream(ClosableStream):
     def _leave(self, *, reset: bool) -> None:
         self._closed = True
         self._drop()
-        stop = None if self._at_end or self._failure else (ABORTED_CODE if reset else STREAM_CLOSED_CODE)
-        self.connection.left(self.id, reset=reset, stop=stop)
+        code = self.abort_code if reset else STREAM_CLOSED_CODE
+        stop = None if self._at_end or self._failure else code
+        self.connection.left(self.id, reset=code if reset else None, stop=stop)
         wake(self._receiver)
         wake(self._sender)
 
@@ -636,8 +643,8 @@ class QuicConnection:
                 self.engine.stop(stream_id, code)
             self._flush_soon()
 
-    def left(self, stream_id: int, *, reset: bool, stop: int | None) -> None:
-        """Forget a stream that is closed here; `stop` is the code to stop the peer with, if at all."""
+    def left(self, stream_id: int, *, reset: int | None, stop: int | None) -> None:
+        """Forget a stream that is closed here; `reset` and `stop` are the codes to reset it and to stop the peer with, if at all."""
         self._streams.pop(stream_id, None)
         self._full.pop(stream_id, None)
         self.last_used = self._loop.time()
@@ -647,8 +654,8 @@ class QuicConnection:
             if stop is not None:
                 self.engine.stop(stream_id, stop)
         with contextlib.suppress(ConnectionError):
-            if reset:
-                self.engine.reset(stream_id, ABORTED_CODE)
+            if reset is not None:
+                self.engine.reset(stream_id, reset)
         self._flush_soon()
 
     # Packets and time.
@@ -890,7 +897,7 @@ class QuicConnection:
         if stream is None:
             return
         if isinstance(event, StreamReset):
-            stream.reset_by_peer()
+            stream.reset_by_peer(event.code)
         else:
             stream.stopped_by_peer(event.code)
             self._full.pop(event.stream_id, None)
@@ -901,7 +908,7 @@ class QuicConnection:
         if stream is not None or not self._peer_ids.begins(stream_id):
             return stream
         if self._refusing:
-            self.left(stream_id, reset=True, stop=ABORTED_CODE)
+            self.left(stream_id, reset=ABORTED_CODE, stop=ABORTED_CODE)
             return None
         self.last_used = self._loop.time()
         stream = QuicStream(self, stream_id)
@@ -931,3 +938,8 @@ class QuicConnection:
         if self._sink is not None:
             self._sink.connection_lost()
         self.on_over()
+
+
+def _words_for(code: int) -> str:
+    """Return what the other side's code for a stream that it aborted means."""
+    return ABORT_REASONS.get(code, ABORT_REASONS[AbortCode.GIVEN_UP])
