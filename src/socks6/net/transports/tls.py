@@ -545,9 +545,9 @@ class TlsStream(PushbackStream, ClosableStream):
 
     def close(self) -> None:
         """Close as `aclose` does, without a wait. Over a socket alone."""
-        assert isinstance(self.beneath, SocketStream)  # noqa: S101
         if self._closed:
             return
+        assert isinstance(self.beneath, SocketStream)  # noqa: S101
         try:  # noqa: SIM105 - as in `end_nowait`
             self._end_for_good()
         except OSError:  # gone already
@@ -558,7 +558,7 @@ class TlsStream(PushbackStream, ClosableStream):
 
     @override
     def close_nowait(self) -> bool:
-        if not isinstance(self.beneath, SocketStream):
+        if not (self._closed or isinstance(self.beneath, SocketStream)):
             return False
         self.close()
         return True
