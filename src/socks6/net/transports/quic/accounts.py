@@ -11,25 +11,22 @@ class Condition:
     """Lets any number of tasks wait until the next `wake`."""
 
     def __init__(self) -> None:
-        self._waiters = 0
+        self.waiters = 0
         self._event = asyncio.Event()
-
-    def __bool__(self) -> bool:
-        """Return whether there are waiters."""
-        return self._waiters > 0
 
     async def wait(self) -> None:
         """Wait until the next `wake`."""
-        self._waiters += 1
+        self.waiters += 1
         try:
             await self._event.wait()
         finally:
-            self._waiters -= 1
+            self.waiters -= 1
 
     def wake(self) -> None:
         """Wake all waiters, which check their condition again."""
-        self._event.set()
-        self._event.clear()
+        if self.waiters:
+            self._event.set()
+            self._event.clear()
 
 
 MAX_QUEUED_BYTES: Final = 1 << 18  # that wait at the most

@@ -89,9 +89,14 @@ class LibraryEngine(ABC, Generic[ConnectionT]):
         return self._connection.host_cid
 
     def next_event(self) -> Event | None:
-        while (event := self._connection.next_event()) is not None:
+        return self._next_event(self._connection.next_event())
+
+    def _next_event(self, event: object | None) -> Event | None:
+        """Return what an event of the library means, or the next one."""
+        while event is not None:
             if (translated := self._translate(event)) is not None:
                 return translated
+            event = self._connection.next_event()
         end = self._connection.end
         if end is not None and not self._end_reported:  # the library itself reports it when all is over
             return self._translate(end)

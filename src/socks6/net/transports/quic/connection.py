@@ -701,11 +701,12 @@ class QuicConnection:
         if self.over is not None:
             self.engine.release()
 
-    def _flush(self) -> None:
+    def _flush(self) -> None:  # noqa: C901 - split, each packet would cost a call more
         """Send what there is, and act upon the engine's events."""
         now = self._loop.time()
-        self._frames.feed()
-        if self._frame_room and self._frames.size <= HALF_QUEUED_BYTES:
+        if self._frames.size:
+            self._frames.feed()
+        if self._frame_room.waiters and self._frames.size <= HALF_QUEUED_BYTES:
             self._frame_room.wake()
         packets = self.engine.to_send(now)
         if packets:
@@ -715,11 +716,14 @@ class QuicConnection:
                 self._flush_soon()
         self._take_events()
         if self.over is None:
-            self._voice_doubts()
+            if self._doubters or self._signs.waiters:
+                self._voice_doubts()
             self._wake_senders(now)
             self._look_at = self._reset_stalled(now)
-            self._close_if_unused(now)
-            self._end_if_gone(now)
+            if self._quiet.waiters or self._unused_by is not None:
+                self._close_if_unused(now)
+            if self.last_received_at + GONE_SECONDS <= now:  # after most packets that is all
+                self._end_if_gone(now)
         self._set_timer(now)
 
     def _send(self, packets: list[tuple[bytes, SocketAddress]]) -> None:
@@ -736,8 +740,11 @@ class QuicConnection:
     def _set_timer(self, now: float) -> None:
         if self.over is not None:
             return
-        times = self.engine.timer(), self._ask_at(), self._unused_by, self._look_at, self._gone_at
-        due = min([time for time in times if time is not None], default=None)  # a list: one call, not four
+        due = self.engine.timer()
+        later = self._gone_at if self.engine.unanswered_probes else self._ask_at()
+        for time in (later, self._unused_by, self._look_at):
+            if time is not None and (due is None or time < due):
+                due = time
         if due is None or (self._timer is not None and self._due <= due):
             return  # one that fires too early looks again
         if self._timer is not None:
@@ -751,7 +758,7 @@ class QuicConnection:
         due = self.engine.timer()
         if due is not None and due <= now:
             self.engine.handle_timer(now)
-        ask_at = self._ask_at()
+        ask_at = None if self.engine.unanswered_probes else self._ask_at()
         if ask_at is not None and ask_at <= now:
             self._asked_at = now
             with contextlib.suppress(ConnectionError):  # just now it was over: its events say so below
@@ -759,8 +766,8 @@ class QuicConnection:
         self._flush()
 
     def _ask_at(self) -> float | None:
-        """Return when the peer is to answer; the core itself asks again, as often as it must."""
-        if not self._streams or self.over is not None or self.engine.unanswered_probes:
+        """Return when the peer is to answer. The core itself asks again, as often as it must: not while probes are unanswered."""
+        if not self._streams or self.over is not None:
             return None
         silent_at = max(self._sent_at, self._asked_at) + KEEP_ALIVE_SECONDS
         if self._asked_at > self.last_received_at:
@@ -770,7 +777,7 @@ class QuicConnection:
     # Inside.
 
     def _voice_doubts(self) -> None:
-        if (self._doubters or self._signs) and not self.answers:
+        if not self.answers:
             self._signs.wake()
             for doubt in list(self._doubters):
                 doubt()
@@ -816,8 +823,6 @@ class QuicConnection:
         return None
 
     def _close_if_unused(self, now: float) -> None:
-        if not self._quiet and self._unused_by is None:
-            return
         quiet = self.engine.quiet
         if quiet:
             self._quiet.wake()
@@ -836,8 +841,8 @@ class QuicConnection:
 
     def _end_if_gone(self, now: float) -> None:
         """End a connection whose peer has vanished silently, well before the idle time-out."""
-        # the time is asked first: after most packets that is all
-        if self.over is None and self.last_received_at + GONE_SECONDS <= now and self._gone_at is not None:
+        gone_at = self._gone_at
+        if self.over is None and gone_at is not None and gone_at <= now:
             self.engine.close(ABORTED_CODE, "no answer")  # perhaps only the path back is broken
             reason = os.strerror(errno.ETIMEDOUT)
             self._end(Terminated(ABORTED_CODE, reason), TimeoutError(errno.ETIMEDOUT, reason))

@@ -109,6 +109,7 @@ class FrameGuard:
 
     def __init__(self, now: float) -> None:
         self._allowed = STRANGER
+        self.trusted = False  # the peer has been admitted
         self._frames = float(STRANGER.frames)
         self._pieces = float(STRANGER.pieces)
         self._new_ids = 0
@@ -123,11 +124,6 @@ class FrameGuard:
         self._before = (self._frames, self._pieces, 0, 0)
 
     @property
-    def trusted(self) -> bool:
-        """Whether the peer has been admitted."""
-        return self._allowed is TRUSTED
-
-    @property
     def dense(self) -> bool:
         """Whether the last packet cost much."""
         return self._cost > DENSE_COST
@@ -135,6 +131,7 @@ class FrameGuard:
     def trust(self) -> None:
         """Allow more from now on: the peer has been admitted. Idempotent."""
         self._allow(TRUSTED)
+        self.trusted = True
 
     def suspect(self) -> None:
         """Allow less, until the peer has been admitted: others of its source have done too much. Idempotent."""

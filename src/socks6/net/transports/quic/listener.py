@@ -32,6 +32,7 @@ from socks6.net.transports.quic.engine import (
 from socks6.net.transports.quic.guard import EXCESSIVE_CODE, Offenders
 from socks6.net.transports.quic.libraries import DEFAULT, LIBRARIES, unvetted_version
 from socks6.net.transports.quic.packets import (
+    LONG,
     SMALLEST_INITIAL,
     VERSIONS,
     Header,
@@ -171,10 +172,10 @@ class QuicListener:
 
     def _hand_in(self, arrival: Arrival) -> "_AcceptedConnection | None":
         """Give a connection its packets; return that connection, None if there is none."""
-        header = read_header(arrival.data)
-        if header is None:
-            return None
-        accepted = self._by_cid.get(header.destination) or self._admit(header, arrival)
+        data = arrival.data
+        accepted = None if data[0] & LONG else self._by_cid.get(data[1 : 1 + CID_BYTES])
+        if accepted is None and (header := read_header(data)) is not None:
+            accepted = self._by_cid.get(header.destination) or self._admit(header, arrival)
         if accepted is not None:
             accepted.local_address = arrival.local
             accepted.connection.packets_received(arrival.data, arrival.size, arrival.source)
@@ -288,13 +289,14 @@ class QuicListener:
 
     def _shook_hands(self, accepted: "_AcceptedConnection") -> None:
         """Count a connection among the handshakes no longer: it is done, or over."""
+        accepted.shakes_hands = False
         self._handshakes.discard(accepted)
         accepted.timer.cancel()
 
     def _look_at(self, accepted: "_AcceptedConnection") -> None:
         """Give a connection out that is worth it by now."""
         connection = accepted.connection
-        if connection.handshake is not None:
+        if connection.handshake is not None and accepted.shakes_hands:
             self._shook_hands(accepted)
         if connection.over is not None or accepted.given:
             return
@@ -317,7 +319,7 @@ def _by_connection(row: Arrival) -> Iterable[Arrival]:
 class _AcceptedConnection:
     """One connection at the port."""
 
-    __slots__ = ("_port", "connection", "given", "local_address", "sock", "timer")
+    __slots__ = ("_port", "connection", "given", "local_address", "shakes_hands", "sock", "timer")
 
     connection: QuicConnection
     timer: asyncio.TimerHandle  # until its handshake takes too long
@@ -327,6 +329,7 @@ class _AcceptedConnection:
         self._port = port
         self.sock = port.sock
         self.given = False
+        self.shakes_hands = True
         self.local_address = local_address
 
     @property

@@ -83,6 +83,7 @@ class Qh3Bridge(QuicTlsBridge):
 class Qh3Connection(QuicConnection):
     """A connection with as many streams as we want, which takes nothing while it is `held`."""
 
+    native: QuicConnectionCore | None = None  # the native part, from the first packet to the end
     held = False
     has_news = False  # while it is held: that something waits which is not only more of the same
     _since_event = 0  # bytes of packets since the core's last new event, while it is held
@@ -224,9 +225,13 @@ class Qh3Connection(QuicConnection):
     def _pass_on(self, data: bytes, size: int, address: SocketAddress, now: float) -> None:
         if data:
             core = self._require_core()
-            self._opener.passed(-(-len(data) // size))
-            self._call_core(core.receive_gro_buffer, data, size, address, now)
-            self._drain_core()
+            self._opener.passed += -(-len(data) // size)
+            try:
+                core.receive_gro_buffer(data, size, address, now)
+            except RuntimeError as error:
+                raise QuicConnectionError(QuicErrorCode.INTERNAL_ERROR, None, str(error)) from error
+            if core.has_events:
+                self._drain_core()
 
     def _sample(self, packet: bytes, address: SocketAddress, now: float) -> None:
         core = self._require_core()
@@ -337,16 +342,11 @@ class Qh3Connection(QuicConnection):
 
     def release(self) -> None:
         """Let go of the native core and of TLS, which refer back here: only the end of the connection is known then."""
-        self._core = None
+        self._core = self.native = None
         if self._tls is not None:
             self._tls.__dict__.clear()  # its TLS and it refer to each other
             self._tls = None
         self._events.clear()
-
-    @property
-    def native(self) -> QuicConnectionCore | None:
-        """The native part; None before the first packet."""
-        return self._core
 
     @property
     def end(self) -> events.ConnectionTerminated | None:
@@ -361,6 +361,32 @@ class Qh3Connection(QuicConnection):
     def peers_largest_frame(self) -> int:
         """How long a DATAGRAM frame the peer takes, itself included; 0 for none."""
         return self._remote_max_datagram_frame_size or 0
+
+    @override
+    def get_timer(self) -> float | None:
+        timer = None if self._core is None else self._core.get_timer()
+        return None if timer is None else timer[1]
+
+    @override
+    def get_send_buffer_size(self, stream_id: int | None = None) -> int:
+        if self._core is None or self._close_event is not None or not self._pre_handshake_state_replayed:
+            return super().get_send_buffer_size(stream_id)
+        return self._core.get_send_buffer_size(stream_id)
+
+    @override
+    def send_stream_data(
+        self,
+        stream_id: int,
+        data: bytes | memoryview,  # type: ignore[override]  # and no other buffers
+        end_stream: bool = False,
+    ) -> None:
+        if self._core is None or not self._handshake_complete:
+            super().send_stream_data(stream_id, data, end_stream)
+            return
+        try:
+            self._core.send_stream(stream_id, data, end_stream)
+        except RuntimeError as error:
+            raise QuicConnectionError(QuicErrorCode.INTERNAL_ERROR, None, str(error)) from error
 
     def open_stream(self) -> int | None:
         if self._handshake_complete and self.open_outbound_streams >= self.max_concurrent_bidi_streams:
@@ -400,7 +426,7 @@ class Qh3Connection(QuicConnection):
         configuration = self._configuration
         known = self._remembered_transport_parameters()
         nameless = not self._is_client and self._peers_cid == b""
-        self._core = QuicConnectionCore(
+        self._core = self.native = QuicConnectionCore(
             is_client=self._is_client,
             version=self._version or 1,
             local_addr=("0.0.0.0", 0),  # noqa: S104 - one that means nothing

@@ -75,7 +75,7 @@ class PacketOpener:
         self._phase = 0
         self._other: _Keys | None = None  # of the phase before, or of the next one
         self._other_is_next = True
-        self._expected = 0  # packets of short headers that have passed since one was opened
+        self.passed = 0  # packets of short headers that came since one was opened, and were not
         self.arrived = 0  # packets of short headers, up to the last that was opened
         self.numbered = 0  # one more than the largest number of these
 
@@ -92,17 +92,13 @@ class PacketOpener:
         """Open such packets no more."""
         self._keys.pop(kind, None)
 
-    def passed(self, packets: int) -> None:
-        """Count packets that were not opened here."""
-        self._expected += packets
-
     def open_short(self, packet: bytes) -> bytes | None:
         """Return the frames of a packet with a short header; None if it cannot be opened."""
         keys = self._keys.get(tls.Epoch.ONE_RTT)
         at = self._short
         if keys is None or len(packet) < at + SAMPLE + SAMPLE_SIZE:
             return None
-        largest = keys.largest + self._expected
+        largest = keys.largest + self.passed
         first, number, start = _unprotect(keys, packet, at, largest, is_long=False)
         head = bytes((first,)) + packet[1:at] + number[0]
         phase = first & PHASE
@@ -160,9 +156,9 @@ class PacketOpener:
 
     def _opened(self, keys: _Keys, number: int) -> None:
         keys.largest = max(keys.largest, number)
-        self.arrived += self._expected + 1
+        self.arrived += self.passed + 1
         self.numbered = keys.largest + 1
-        self._expected = 0
+        self.passed = 0
 
 
 def initial_secret(destination: bytes, *, from_client: bool) -> bytes:

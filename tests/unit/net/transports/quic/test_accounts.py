@@ -48,10 +48,10 @@ def queue() -> tuple[FrameQueue, Frames]:
 def test_whoever_waits_is_woken_once(run: Run) -> None:
     async def main() -> None:
         condition = Condition()
-        assert not condition
+        assert condition.waiters == 0
         waiting = [asyncio.create_task(condition.wait()) for _ in range(2)]
         await asyncio.sleep(0)
-        assert condition
+        assert condition.waiters == 2
         condition.wake()
         late = asyncio.create_task(condition.wait())
         await asyncio.gather(*waiting)
@@ -59,7 +59,7 @@ def test_whoever_waits_is_woken_once(run: Run) -> None:
         assert not late.done()
         late.cancel()
         await asyncio.wait([late])
-        assert not condition
+        assert condition.waiters == 0
 
     run(main())
 
