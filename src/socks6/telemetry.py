@@ -35,7 +35,7 @@ class Ending(Enum):
 
 
 CUT_OFF: Final = frozenset({Ending.STOPPED, Ending.KICKED, Ending.QUOTA})
-"""Endings by the server's own will: nothing that was on its way is waited for."""
+"""Endings by the server's own will: nothing that was on its way is waited for, but what counted against a quota."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,6 +202,15 @@ class LimitReached(Event):
     source: str
     reason: str
     id: int = 0  # of the connection, if there is one
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuotaReached(Event):
+    """A user has used up its quota: its connections end, and its requests are refused until the next period."""
+
+    user: str
+    quota: int  # bytes, of both directions
+    period: str  # "day", "month", "ever"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

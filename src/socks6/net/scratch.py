@@ -17,5 +17,12 @@ class Scratch:
     __slots__ = ("encrypted", "plain")
 
     def __init__(self, plain: int = PLAIN_BYTES, encrypted: int = ENCRYPTED_BYTES) -> None:
-        self.plain: Final = memoryview(mmap(-1, plain))
-        self.encrypted: Final = memoryview(mmap(-1, encrypted))
+        self.plain = memoryview(mmap(-1, plain))
+        self.encrypted = memoryview(mmap(-1, encrypted))
+
+    def part(self, most: int, margin: int) -> "Scratch":
+        """Return the same room, of which `most` bytes are read into; `margin` is what decrypting may add to them."""
+        part = object.__new__(Scratch)
+        part.plain = self.plain[: most + margin]
+        part.encrypted = self.encrypted[:most]
+        return part

@@ -37,7 +37,9 @@ from socks6.net.stream import (
     Endpoint,
 )
 from socks6.policy.identity import ANONYMOUS, Identity
+from socks6.policy.user_limits import NO_LIMITS
 from socks6.protocol.methods.base import Credentials
+from socks6.proxy.accounts import USED_UP, Account
 from socks6.proxy.authentication.base import same_credentials
 from socks6.proxy.bind import BindOperation
 from socks6.proxy.commands import OpenedAssociation, ProxyRequest, associate, connect
@@ -79,8 +81,8 @@ class ClientConnection:
 
     __slots__ = (
         "_associated", "_authenticator", "_cancellations", "_descriptor", "_end_relay", "_has_request", "_held_association",
-        "_interruption", "_membership", "_on_admitted", "_task", "_times", "_user_connection", "bytes_down", "bytes_up",
-        "certified", "client_port", "command", "deadline", "ending", "greeting", "host", "id", "inbound", "outbound", "peer", "port", "proxy",
+        "_interruption", "_membership", "_on_admitted", "_task", "_times", "_user_connection", "account", "bytes_down",
+        "bytes_up", "certified", "client_port", "command", "deadline", "ending", "greeting", "host", "id", "inbound", "outbound", "peer", "port", "proxy",
         "reason", "reply", "secured", "shared", "source", "started", "stream", "traffic", "user",
     )  # fmt: skip
 
@@ -121,6 +123,7 @@ class ClientConnection:
         self._user_connection: Holder | None = None
         self._descriptor: Holder | None = None
         self._held_association: Holder | None = None
+        self.account: Account | None = None  # of a user with a bandwidth or a quota
         self._associated: Endpoint | None = None  # the association's port on this machine
         self.greeting = b""  # what the client began with, if that was answered before the inbound serves it
         # the task that serves it, and who cancels that
@@ -266,6 +269,8 @@ class ClientConnection:
         identity = request.identity
         if self._authenticator is not self.proxy.authenticator and not self.still_vouched(identity):
             raise NotAllowed("the user is gone, or has another password, since a reload")
+        if identity.limits is not NO_LIMITS or identity.name in self.proxy.accounts.replaced:
+            self._enter_account(identity)
         try:
             self._count(request.command, identity)
         except GeneralFailure as failure:
@@ -274,6 +279,32 @@ class ClientConnection:
                     LimitReached(id=self.id, source=self.source or "unix", reason=failure.reason)
                 )
             raise
+
+    def _enter_account(self, identity: Identity) -> None:
+        """Take the account of the request's user, if that has one. Raises NotAllowed if its quota is used up."""
+        if self.account is not None and self.account.name != identity.name:
+            self.account.leave(self)
+            self.account = None
+        self.account = self.proxy.accounts.enter(identity, self)
+
+    def take_account(self, account: Account) -> None:
+        """Be bound by an account from now on."""
+        self.account = account
+        if self.traffic is not None:
+            self._limit(self.traffic, account)
+
+    def quota_reached(self) -> None:
+        """End as `end` does, but what was counted still arrives."""
+        if isinstance(self.traffic, JoinedStreams):
+            self._set_abort_code(Ending.QUOTA)
+            self.traffic.end(Ending.QUOTA, USED_UP)
+        else:
+            self.end(Ending.QUOTA, USED_UP)
+
+    def _limit(self, traffic: Traffic, account: Account) -> None:
+        traffic.limit(account.up, account.down)
+        if account.is_used_up:  # since the request was admitted
+            self.proxy.loop.call_soon(self.quota_reached)
 
     def _count(self, command: int, identity: Identity) -> None:
         name = "" if self._user_connection is None else self._user_connection[0]
@@ -291,6 +322,8 @@ class ClientConnection:
         if RemoteConnected in self.proxy.events.wanted:
             self.proxy.events.observe(RemoteConnected(id=self.id, host=bound.host, port=bound.port))
         self.reply = 0
+        if bytes_sent and self.account is not None:
+            self.account.up.spend(bytes_sent)
         if self._times is not None:
             self._times[2] = time.monotonic()
         self.bytes_up += bytes_sent
@@ -327,7 +360,13 @@ class ClientConnection:
         """Record that the stream was opened for a peer of an earlier BIND."""
         self.command = Command.BIND.name
         self.reply = 0
-        self.user = self.session.identity.name if self.session else ""
+        if self.session is not None:
+            identity = self.session.identity
+            self.user = identity.name
+            try:
+                self._enter_account(identity)
+            except NotAllowed:  # its quota was used up just now
+                self.proxy.loop.call_soon(self.quota_reached)
         self.peer_connected(peer)
         if StreamPushed in self.proxy.events.wanted:
             self.proxy.events.observe(StreamPushed(id=self.id, peer=self.peer))
@@ -339,13 +378,17 @@ class ClientConnection:
         self.bytes_down += bytes_down
 
     def relaying(self, traffic: Traffic) -> None:
-        """Let the live table read the counts of the relay at work; `carried` or `relayed` follows."""
+        """Let the live table read the counts of the relay at work, which its user's account bounds; `carried` or `relayed` follows."""
         self.traffic = traffic
+        if self.account is not None:
+            self._limit(traffic, self.account)
 
     def relaying_by_callbacks(self, joined: JoinedStreams) -> None:
         """As `relaying`; no task serves the connection any more, so that `interrupt` ends the relay."""
         self.traffic = joined
         self._end_relay = joined.end
+        if self.account is not None:
+            self._limit(joined, self.account)
 
     def relayed(self, result: RelayResult) -> None:
         """Record how the relay went."""
@@ -507,10 +550,7 @@ class ClientConnection:
 
     def end(self, ending: Ending, reason: str) -> None:
         """End it from outside, whatever it is about: see `LiveTable.end`."""
-        if (code := ABORT_CODES.get(ending)) is not None and (
-            coded := self.stream.attribute(CodedAbortStream)
-        ) is not None:
-            coded.abort_code = code
+        self._set_abort_code(ending)
         if self._end_relay is None and self._task is None:  # a handshake by callbacks, which the abort ends
             self.ending, self.reason = ending, reason
             self.stream.abort()
@@ -518,6 +558,13 @@ class ClientConnection:
         self.interrupt(ending, reason)
         if self._end_relay is not None:  # the relay is over, and only delivers
             self.stream.abort()
+
+    def _set_abort_code(self, ending: Ending) -> None:
+        """Let the client know why its stream is aborted, where the transport can."""
+        if (code := ABORT_CODES.get(ending)) is not None and (
+            coded := self.stream.attribute(CodedAbortStream)
+        ) is not None:
+            coded.abort_code = code
 
     def was_interrupted(self) -> bool:
         """Return, within the cancelled task, whether `interrupt` alone cancelled it, and record the reason."""
@@ -527,7 +574,7 @@ class ClientConnection:
             self.ending, self.reason = self._interruption
         return True
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: C901 - one thing after the other
         """End the handshake, leave the session and give back what is held. Idempotent."""
         self._task = self._end_relay = None
         if self.traffic is not None:  # of a relay that was cancelled
@@ -536,6 +583,9 @@ class ClientConnection:
             self.proxy.monitor.end_handshake(self.id)
         if self._user_connection is not None:
             self._give_back_user_connection()
+        if self.account is not None:
+            self.account.leave(self)
+            self.account = None
         if self._descriptor is not None:
             self.proxy.descriptors.give_back(self._descriptor)
             self._descriptor = None

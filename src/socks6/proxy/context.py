@@ -11,6 +11,7 @@ from socks6.net.local_addresses import LocalAddresses
 from socks6.net.shares import Shares, descriptor_limit
 from socks6.net.stream import ByteStream, Outbound
 from socks6.policy.rules import Policy
+from socks6.proxy.accounts import Accounts, UsageStore
 from socks6.proxy.authentication.base import Authenticator, NoAuthentication
 from socks6.proxy.authentication.penalty import FailurePenalties
 from socks6.proxy.authentication.verification import VerificationQueue
@@ -45,7 +46,7 @@ class ProxyContext:
     `authenticator` knows the users, `policy` says what they may reach, `outbound` reaches it. `sessions` keeps the
     clients' sessions, by default in memory; `local_addresses` knows the addresses of this machine. `observers` get the
     events (`socks6.telemetry`); `connections` is the live table. `judge_request`, which may wait, is asked of each CONNECT, BIND
-    and UDP ASSOCIATE beside the policy.
+    and UDP ASSOCIATE beside the policy. `usage_store` is where what users with a quota have used outlives the process.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class ProxyContext:
         sessions: SessionStore | None = None,
         local_addresses: LocalAddresses | None = None,
         judge_request: RequestJudge | None = None,
+        usage_store: UsageStore | None = None,
     ) -> None:
         self.authenticator = authenticator or NoAuthentication()
         self.judge_request: Final = judge_request
@@ -87,6 +89,12 @@ class ProxyContext:
             "connections", total=0, per_holder=self.settings.connections_per_user
         )
         self.connections: Final = LiveTable(self.sessions.store if self.sessions is not None else None)
+        self.accounts: Final = Accounts(
+            store=usage_store,
+            connections_of=self.connections.of_user,
+            on_reached=self.events.observe,
+            on_fault=self._usage_not_saved,
+        )
         self._new_forwarder: Final = forwarder
         self.outbound.report_to(self.events)
         self.authenticator.report_to(self.events)
@@ -139,6 +147,9 @@ class ProxyContext:
 
     def _relaying_failed(self, error: BaseException) -> None:
         self.events.observe(UnexpectedError(where="relaying datagrams", error=error))
+
+    def _usage_not_saved(self, error: Exception) -> None:
+        self.events.observe(UnexpectedError(where="saving usage", error=error))
 
     def _penalized(self, source: str, name: bytes | None, seconds: float) -> None:
         user = "" if name is None else name.decode(errors="replace")

@@ -8,7 +8,9 @@ from typing import Final, Protocol
 
 from socks6.dataclass import dataclass
 from socks6.message.codes import Command
+from socks6.proxy.accounts import AccountHolder
 from socks6.proxy.sessions import SessionStore
+from socks6.relay.bandwidth import Meter
 from socks6.telemetry import Ending
 
 
@@ -50,14 +52,14 @@ class Traffic(Protocol):
     def bytes_down(self) -> int:
         """Bytes from remote to client."""
 
+    def limit(self, up: Meter, down: Meter) -> None:
+        """Move no more than these allow, from now on."""
 
-class LiveConnection(Protocol):
+
+class LiveConnection(AccountHolder, Protocol):
     """A `ClientConnection`, as far as the table goes."""
 
-    @property
-    def id(self) -> int:
-        """Its number."""
-
+    user: str  # "" when anonymous, or not authenticated yet
     command: str  # "" before a request
     bytes_up: int  # but for those that `traffic` counts
     bytes_down: int
@@ -119,6 +121,14 @@ class LiveTable:
                 window=session.window.size if session.window else 0,
             )
             for session in (self._sessions.sessions() if self._sessions is not None else ())
+        ]
+
+    def of_user(self, name: str) -> list[LiveConnection]:
+        """Return the connections whose requests are a user's."""
+        return [
+            connection
+            for connection in self._connections.values()
+            if connection.user == name and connection.command
         ]
 
     def add(self, connection: LiveConnection) -> None:

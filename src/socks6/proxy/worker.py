@@ -15,6 +15,7 @@ from socks6.net.stream import AcceptedPeer, ByteStream, MultiplexedConnection, O
 from socks6.net.transports.tls import TlsStream
 from socks6.policy.identity import Identity
 from socks6.policy.rules import Policy
+from socks6.proxy.accounts import UsageStore
 from socks6.proxy.authentication.base import Authenticator, same_credentials
 from socks6.proxy.connection import ClientConnection
 from socks6.proxy.context import ProxyContext, RequestJudge
@@ -44,7 +45,8 @@ class ServerWorker(ProxyContext):
     clients' sessions, by default in memory; `local_addresses` knows the addresses of this machine; `option_table` says which
     options are read, for an outbound that knows more stack options than the draft has. `judge_request` is awaited with each
     CONNECT, BIND and UDP ASSOCIATE, and the `ConnectionInfo` of its client, before the policy judges where it leads; what it raises is
-    the reply. It has as long as a handshake. The datagrams of an association are the policy's alone.
+    the reply. It has as long as a handshake. The datagrams of an association are the policy's alone. `usage_store` keeps what users
+    with a quota have used.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class ServerWorker(ProxyContext):
         local_addresses: LocalAddresses | None = None,
         option_table: OptionTable = STANDARD,
         judge_request: RequestJudge | None = None,
+        usage_store: UsageStore | None = None,
     ) -> None:
         super().__init__(
             authenticator=authenticator,
@@ -72,6 +75,7 @@ class ServerWorker(ProxyContext):
             sessions=sessions,
             local_addresses=local_addresses,
             judge_request=judge_request,
+            usage_store=usage_store,
         )
         self._inbounds: Final = inbounds or StandardInbounds(self.settings, option_table)
         self.relay: Final = StreamRelay(self.settings.relay)
@@ -206,6 +210,7 @@ class ServerWorker(ProxyContext):
         """Free what the connections share; to be called when none runs any more. Idempotent."""
         if self.sessions is not None:
             self.sessions.close()
+        await self.accounts.aclose()
         self.authenticator.close()
         await self.authenticator.wait_closed()
         await self.outbound.aclose()  # it may wait by the relay's poller

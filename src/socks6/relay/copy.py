@@ -39,14 +39,16 @@ class CopyDirection(Direction):
 
     async def copy(self, first: bytes = b"") -> None:
         """Copy to the end of the source and pass that on. Raises OSError when the source broke, else SendingFailed."""
-        data = first or await self._source.receive(PIECE_BYTES)
+        if first and self.meter is not None:
+            self.meter.spend(len(first))
+        data = first or await self._receive()
         while data:
             try:
                 await self._sink.send(data)
             except OSError as error:
                 raise SendingFailed.by(error) from error
             self.bytes_moved += len(data)
-            data = await self._source.receive(PIECE_BYTES)
+            data = await self._receive()
         try:
             await self._sink.send_eof()
         except OSError as error:
@@ -54,6 +56,14 @@ class CopyDirection(Direction):
         if self.state is FLOWING:
             self.state = FINISHED
             self.joined.settle()
+
+    async def _receive(self) -> bytes:
+        meter = self.meter
+        if meter is None:
+            return await self._source.receive(PIECE_BYTES)
+        data = await self._source.receive(min(await meter.wait(), PIECE_BYTES))
+        meter.spend(len(data))
+        return data
 
     async def _drop(self) -> None:
         try:

@@ -1,11 +1,11 @@
 """The two sides of a relay that `relay.pump` copies between: what reads and writes without waiting."""
 
 import socket as sockets
-from typing import Protocol
+from typing import Final, Protocol
 
 from socks6.net.scratch import Scratch
 from socks6.net.stream import ByteStream
-from socks6.net.transports.tls import TlsStream
+from socks6.net.transports.tls import MAX_RECORD_BYTES, TlsStream
 
 
 class RelayEndpoint(Protocol):
@@ -13,6 +13,10 @@ class RelayEndpoint(Protocol):
 
     socket: sockets.socket  # for its events and its errors
     announces_end: bool  # the stream says that it ends, so that an end is none where its socket broke
+
+    @property
+    def margin(self) -> int:
+        """By how many bytes `receive` may give more than it takes from the socket."""
 
     @property
     def drained(self) -> bool:
@@ -38,6 +42,7 @@ class SocketEndpoint:
     """A socket whose bytes are the stream's own."""
 
     __slots__ = ("_knows", "_rest", "announces_end", "drained", "socket")
+    margin: Final = 0
 
     def __init__(self, sock: sockets.socket) -> None:
         self.socket = sock
@@ -82,6 +87,7 @@ class TlsEndpoint:
     """A stream over TLS."""
 
     __slots__ = ("_stream", "announces_end", "flush", "put", "receive", "socket")
+    margin: Final = MAX_RECORD_BYTES
 
     def __init__(self, stream: TlsStream, carrier: sockets.socket) -> None:
         self.socket = carrier

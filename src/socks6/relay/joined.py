@@ -21,6 +21,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Final
 
+from socks6.relay.bandwidth import Meter
 from socks6.telemetry import CUT_OFF, Ending
 
 
@@ -56,7 +57,7 @@ OVER: Final = frozenset((FINISHED, CUT, DROPPING))
 class Direction:
     """The bytes of one side, the source, on their way to the other side, the sink."""
 
-    __slots__ = ("bytes_moved", "joined", "reverse", "state")
+    __slots__ = ("bytes_moved", "joined", "meter", "reverse", "state")
 
     joined: "JoinedStreams"
     reverse: "Direction"  # the other way between the same two sides
@@ -64,6 +65,11 @@ class Direction:
     def __init__(self) -> None:
         self.bytes_moved = 0  # that the sink took
         self.state = FLOWING
+        self.meter: Meter | None = None  # of the user, if its bandwidth or its quota is limited
+
+    def limit(self, meter: Meter) -> None:
+        """Read no more than a meter allows, from now on."""
+        self.meter = meter
 
     @property
     def ended(self) -> bool:
@@ -161,12 +167,20 @@ class JoinedStreams(ABC):
 
     @property
     def delivers(self) -> bool:
-        """Whether what was sent is to arrive, even if a side broke: both directions have ended, and nothing cut them off."""
-        return self.both_ended and self.ending not in CUT_OFF
+        """Whether what was sent is to arrive, even if a side broke: both directions have ended, and nothing cut them off.
+
+        What counted against a quota arrives, too.
+        """
+        return self.ending is Ending.QUOTA or (self.both_ended and self.ending not in CUT_OFF)
 
     def end_with(self, on_end: Callable[[], None]) -> None:
         """Call `on_end` once, when the relay is over."""
         self._on_end = on_end
+
+    def limit(self, up: Meter, down: Meter) -> None:
+        """Read no more on either side than these allow, from now on."""
+        self.up.limit(up)
+        self.down.limit(down)
 
     @abstractmethod
     async def run(self, first: bytes) -> None:

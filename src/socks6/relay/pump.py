@@ -87,9 +87,14 @@ class PumpDirection(PolledDirection):
         return False
 
     @override
-    def move(self, *, drain: bool) -> None:
+    def move(self, *, drain: bool) -> None:  # noqa: C901 - split, each piece would cost a call more
         source, scratch = self.source, self.poller.scratch
+        meter = self.meter
         for _ in range(PIECES_PER_TURN):
+            if meter is not None:
+                if not (most := self.allowed(meter)):
+                    return
+                scratch = self.poller.scratch.part(most, source.margin)
             size = source.receive(scratch)
             if size is None:
                 if source.drained:
@@ -98,6 +103,8 @@ class PumpDirection(PolledDirection):
             if not size:
                 self.finish()
                 return
+            if meter is not None:
+                meter.spend(size)
             self.put(scratch.plain[:size])
             if self.held or (source.drained and not drain):
                 return

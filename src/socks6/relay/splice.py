@@ -12,6 +12,7 @@ from typing import Final
 
 from socks6.compat import override
 from socks6.net.poller import READABLE, Poller
+from socks6.relay.bandwidth import MAX_PIECE, Meter
 from socks6.relay.joined import DROPPING, FINISHED, FLOWING, SendingFailed
 from socks6.relay.pipes import Pipe, Pipes
 from socks6.relay.polled import LONE_BYTES, PIECE_BYTES, PIECES_PER_TURN, PolledDirection, PolledStreams
@@ -21,7 +22,6 @@ from socks6.relay.polled import LONE_BYTES, PIECE_BYTES, PIECES_PER_TURN, Polled
 MIN_SPLICE_BYTES: Final = (
     16384  # a shorter transfer ends splicing; from here on it costs no more than copying
 )
-SPLICE_BYTES: Final = 1 << 20  # what one splice asks for
 NOTHING: Final = -1
 UNUSUAL: Final = ~(READABLE | select.EPOLLRDHUP | select.EPOLLHUP)
 FLAGS: Final = os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK
@@ -52,6 +52,11 @@ class SpliceDirection(PolledDirection):
         self.pipe: Pipe | None = None
         self.piped = 0
         self.bulk = False
+
+    @override
+    def limit(self, meter: Meter) -> None:
+        super().limit(meter)
+        self._always_drain = True  # so that each piece takes the way through `move`, which asks the meter
 
     @override
     def on_events(self, events: int) -> None:  # noqa: C901 - split, each piece would cost a call more
@@ -131,13 +136,18 @@ class SpliceDirection(PolledDirection):
         return True
 
     @override
-    def move(self, *, drain: bool) -> None:
+    def move(self, *, drain: bool) -> None:  # noqa: C901 - split, each piece would cost a call more
+        meter, most = self.meter, MAX_PIECE
         for _ in range(PIECES_PER_TURN):
-            size = self._splice() if self.bulk else self._copy()
+            if meter is not None and not (most := self.allowed(meter)):
+                return
+            size = self._splice(most) if self.bulk else self._copy(most)
             if size <= 0:
                 if size == 0:
                     self.finish()
                 return
+            if meter is not None:
+                meter.spend(size)
             if self.held:
                 return
             if self.bulk:
@@ -148,23 +158,23 @@ class SpliceDirection(PolledDirection):
                 return
         self.wake()
 
-    def _copy(self) -> int:
+    def _copy(self, most: int) -> int:
         """Move one piece through this process; return its size, 0 at the end of the stream, or NOTHING."""
         try:
-            data = self.source_socket.recv(PIECE_BYTES)
+            data = self.source_socket.recv(most if most < PIECE_BYTES else PIECE_BYTES)  # noqa: FURB136 - a call less
         except BlockingIOError:
             return NOTHING
         if data:
             self.put(data)
         return len(data)
 
-    def _splice(self) -> int:
+    def _splice(self, most: int) -> int:
         """Move what there is through a pipe; return its size, 0 at the end of the stream, or NOTHING."""
         pipe = self._pipes.take()
         if pipe is None:
-            return self._copy()
+            return self._copy(most)
         try:
-            size = os.splice(self.source_fd, pipe.write_end, SPLICE_BYTES, flags=FLAGS)
+            size = os.splice(self.source_fd, pipe.write_end, most, flags=FLAGS)
         except BlockingIOError:
             size = NOTHING
         except OSError as error:
@@ -172,7 +182,7 @@ class SpliceDirection(PolledDirection):
             if error.errno != errno.EINVAL:
                 raise
             self._copies_only, self.bulk = True, False  # a kind of socket that the kernel cannot splice from
-            return self._copy()
+            return self._copy(most)
         if size <= 0:
             self._pipes.give(pipe)
         else:

@@ -107,7 +107,7 @@ class StreamRelay:
 
         The client is reset by closing it already. The remote was connected without being tuned (`stream_socket`): the relay
         does that when it needs it. `on_end` is called when they are through. Then both are to be closed: in order (`sockets.close_in_order`) if the
-        ending is DONE, by `deliver` if both directions have ended otherwise; `release` is called last.
+        ending is DONE, by `deliver` if it `delivers`; `release` is called last.
         """
         joined: PolledStreams | None = None
         if (raw := client.raw_socket) is None:

@@ -17,6 +17,7 @@ from socks6.proxy.commands import ProxyRequest
 from socks6.proxy.connection import ClientConnection
 from socks6.proxy.settings import Settings, UdpSettings
 from socks6.proxy.worker import ServerWorker
+from socks6.relay.bandwidth import Meter
 from socks6.relay.streams import RelayResult
 from socks6.telemetry import ConnectionEnded, Ending, Event, Observer
 from tests.kit.loops import Run
@@ -159,11 +160,17 @@ def test_the_record_of_a_failure_has_its_code_and_reason(
     run(scene())
 
 
+class Relayed(RelayResult):
+    """A relay that is over, as one that is at work."""
+
+    def limit(self, up: Meter, down: Meter) -> None: ...
+
+
 def test_the_record_of_a_relay_adds_what_went_ahead(run: Run) -> None:
     async def scene() -> None:
         connection = admitted(ServerWorker(), ANONYMOUS)
         connection.connected(BOUND, 3)
-        result = RelayResult(bytes_up=4, bytes_down=5, ending=Ending.IDLE, reason="silence")
+        result = Relayed(bytes_up=4, bytes_down=5, ending=Ending.IDLE, reason="silence")
         connection.relaying(result)
         assert (connection.info().bytes_up, connection.info().bytes_down) == (7, 5)
         connection.relayed(result)

@@ -4,6 +4,7 @@ import pytest
 
 from socks6.net.stream import Protection
 from socks6.policy.identity import Identity
+from socks6.proxy.accounts import Account
 from socks6.proxy.live import (
     ConnectionInfo,
     LiveTable,
@@ -14,6 +15,7 @@ from socks6.proxy.live import (
     duration_words,
 )
 from socks6.proxy.sessions import MemorySessionStore
+from socks6.relay.bandwidth import Meter
 from socks6.telemetry import Ending
 
 
@@ -23,6 +25,7 @@ class Listed:
     def __init__(self, number: int, command: str = "CONNECT", *, established: bool = True) -> None:
         self.endings: list[tuple[Ending, str]] = []
         self.id = number
+        self.user = "alice"
         self.command = command
         self.bytes_up = 100
         self.bytes_down = 1000
@@ -32,6 +35,10 @@ class Listed:
 
     def end(self, ending: Ending, reason: str) -> None:
         self.endings.append((ending, reason))
+
+    def take_account(self, account: Account) -> None: ...
+
+    def quota_reached(self) -> None: ...
 
     def info(self) -> ConnectionInfo:
         self.readings += 1
@@ -85,6 +92,8 @@ class Moved:
 
     bytes_up = 5
     bytes_down = 50
+
+    def limit(self, up: Meter, down: Meter) -> None: ...
 
 
 def test_totals_are_of_what_runs_and_of_what_has_ended_but_not_of_who_asks_for_nothing() -> None:

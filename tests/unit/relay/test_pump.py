@@ -21,6 +21,7 @@ class Side:
     """An end of the relay: `gives` is what it has, `takes` whether its socket takes what comes."""
 
     announces_end = False
+    margin = 0
 
     def __init__(self) -> None:
         self.socket, self._peer = socket.socketpair()

@@ -200,6 +200,8 @@ class HttpForwarder:
         whole = not request.has_body
         while await _sent(origin.stream, data):
             self._connection.carried(len(data), 0)
+            if (account := self._connection.account) is not None:
+                await account.up.pay(len(data))
             if whole:
                 origin.settled = True
                 await self._watch(origin)
@@ -251,6 +253,8 @@ class HttpForwarder:
                 self._client_error = error
                 return ExchangeResult.CLIENT_LOST
             self._connection.carried(0, len(data))
+            if (account := self._connection.account) is not None:
+                await account.down.pay(len(data))
             if result is not None:
                 return result
 

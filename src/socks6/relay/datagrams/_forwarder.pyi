@@ -1,4 +1,5 @@
 import socket
+from array import array
 
 from socks6.relay.datagrams.forwarder import SlowPath
 
@@ -15,6 +16,7 @@ class Entry:
     def add_route(
         self, from_client: bool, key: bytes, fd: int, address: bytes, prefix: bytes, until: float, /
     ) -> None: ...
+    def limit(self, up: array[int], down: array[int], /) -> None: ...
     def close(self) -> None: ...
 
 class Forwarder:

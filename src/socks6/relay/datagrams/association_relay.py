@@ -18,6 +18,7 @@ from socks6.net.datagrams.shared import read_error, udp_socket
 from socks6.net.scopes import on_failure
 from socks6.net.stream import DatagramChannel, DatagramReport, DatagramSink, Packet, SocketAddress
 from socks6.protocol.association import INITIAL_SECONDS, AssociationState, ClientAssociation, opens_only
+from socks6.relay.bandwidth import DatagramBudget, Meter
 from socks6.relay.datagrams.client_ports import ClientPort, UdpClientPort, client_control
 from socks6.relay.datagrams.forwarder import (
     AssociationEntry,
@@ -217,6 +218,10 @@ class AssociationRelay(DatagramSink, SlowPath, Watched):
         self._down = [0, 0]
         self._last = 0.0
         self.dropped = 0
+        self._meters: tuple[Meter, Meter] | None = (
+            None  # of the user, if its bandwidth or its quota is limited
+        )
+        self._budgets: tuple[DatagramBudget, DatagramBudget] | None = None
         self.seen = 0
         self.quiet_since = 0.0
         if port is not None and client_host:
@@ -233,6 +238,12 @@ class AssociationRelay(DatagramSink, SlowPath, Watched):
     def bytes_down(self) -> int:
         """How many bytes of data came from them."""
         return self._down[1] + self._entry.counts().down_bytes
+
+    def limit(self, up: Meter, down: Meter) -> None:
+        """Relay no more than these allow, from now on: what is beyond is dropped."""
+        self._meters = up, down
+        self._budgets = up.open_budget(), down.open_budget()
+        self._entry.limit(*self._budgets)
 
     @property
     def datagrams_up(self) -> int:
@@ -264,6 +275,9 @@ class AssociationRelay(DatagramSink, SlowPath, Watched):
             self._path.leave(self._events.lost)
         self._relay.watch.remove(self)
         self._entry.close()
+        if self._meters is not None and self._budgets is not None:
+            for meter, budget in zip(self._meters, self._budgets, strict=True):
+                meter.close_budget(budget)
         if self._port is not None and self._client_host:
             self._relay.forget(self._port.sock)
         for sock in self._watched:
@@ -330,6 +344,8 @@ class AssociationRelay(DatagramSink, SlowPath, Watched):
     def _relay_up(self, data: bytes, host: str, port: int) -> None:
         if opens_only(host, port, len(data)):
             return
+        if self._budgets is not None and not self._budgets[0].take(len(data)):
+            return
         self._last = self._loop.time()
         self._up[0] += 1
         self._up[1] += len(data)
@@ -365,6 +381,8 @@ class AssociationRelay(DatagramSink, SlowPath, Watched):
     def _relay_down(self, data: bytes, host: str, port: int) -> None:
         if self._association.path is None:
             return  # it came before the client has sent anything
+        if self._budgets is not None and not self._budgets[1].take(len(data)):
+            return
         message = self._association.framing.build(self._prefix(host, port), data)
         if message is None:
             self.dropped += 1

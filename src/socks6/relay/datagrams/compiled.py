@@ -11,6 +11,7 @@ from socks6.message.framing import Framing
 from socks6.net.datagrams.packet_info import Control
 from socks6.net.datagrams.segments import ask_for_segments
 from socks6.net.stream import DatagramRoute, SocketAddress
+from socks6.relay.bandwidth import DatagramBudget
 from socks6.relay.datagrams import _forwarder
 from socks6.relay.datagrams.forwarder import (
     AssociationEntry,
@@ -88,6 +89,10 @@ class CompiledEntry(AssociationEntry):
     def add_source(self, key: bytes | SocketAddress, prefix: DatagramPrefix, until: float) -> None:
         packed = key if isinstance(key, bytes) else _packed(key)
         self.core.add_route(False, packed, -1, b"", b"".join(prefix), until)
+
+    @override
+    def limit(self, up: DatagramBudget, down: DatagramBudget) -> None:
+        self.core.limit(up.cells, down.cells)
 
     @override
     def close(self) -> None:

@@ -22,6 +22,7 @@ from socks6.net.datagrams.channel import send_datagram
 from socks6.net.datagrams.packet_info import ANCILLARY_BYTES, Control, destination_address
 from socks6.net.datagrams.shared import MAX_DATAGRAM_BYTES, MAX_READS
 from socks6.net.stream import DatagramRoute, SocketAddress
+from socks6.relay.bandwidth import DatagramBudget
 
 MAX_ENTRIES: Final = 1024  # of an association, each way; beyond, all are forgotten and found anew
 MESSAGE_START: Final = Struct("!4xQ")  # of SOCKS 6: version, type, length; association id
@@ -119,6 +120,9 @@ class AssociationEntry(Protocol):
 
     def add_source(self, key: bytes | SocketAddress, prefix: DatagramPrefix, until: float) -> None:
         """Forward what comes with a key, or from an address where there is no header, behind `prefix`."""
+
+    def limit(self, up: DatagramBudget, down: DatagramBudget) -> None:
+        """Forward no more than these hold, from now on."""
 
     def close(self) -> None:
         """Forward nothing any more. Idempotent."""
@@ -243,8 +247,8 @@ class PythonEntry:
     """The `AssociationEntry` of the forwarder in Python. Its tables hold plain tuples."""
 
     __slots__ = (
-        "_client", "_control", "_counts", "_forwarder", "_index", "_owner", "_path", "_remote", "_routes", "_sources", "closed",
-
+        "_client", "_control", "_counts", "_down", "_forwarder", "_index", "_owner", "_path", "_remote", "_routes", "_sources",
+        "_up", "closed",
     )  # fmt: skip
 
     def __init__(self, forwarder: PythonForwarder, client: Framing, remote: Framing, owner: SlowPath) -> None:
@@ -259,6 +263,8 @@ class PythonEntry:
         self._routes: dict[bytes, DatagramRoute] = {}
         self._sources: dict[bytes | SocketAddress, tuple[DatagramPrefix, float]] = {}
         self._counts = Counts()
+        self._up: DatagramBudget | None = None
+        self._down: DatagramBudget | None = None
 
     def index(self, key: int | FiveTuple) -> None:
         """Be found by an association id, or by the client's path."""
@@ -283,6 +289,9 @@ class PythonEntry:
     def counts(self) -> Counts:
         return self._counts
 
+    def limit(self, up: DatagramBudget, down: DatagramBudget) -> None:
+        self._up, self._down = up, down
+
     def close(self) -> None:
         self.closed = True
         if self._index is not None and self._forwarder.entries.get(self._index) is self:
@@ -303,6 +312,8 @@ class PythonEntry:
         if route is None or now >= route.until:
             self._owner.on_client_miss(data, path)
             return True
+        if self._up is not None and not self._up.take(end - start):
+            return True  # its budget counts it
         message = self._remote.build(route.prefix, data[start:end])
         if message is None or not send_datagram(route.sock, message, route.address):
             return False
@@ -319,12 +330,16 @@ class PythonEntry:
             self._owner.on_remote_miss(data, source)
             return True
         payload = data[header[1] : header[2]]
+        if self._down is not None and not self._down.take(len(payload)):
+            return True
         message = self._client.build(known[0], payload)
         path = self._path
         if message is None or path is None:
             return False
         if not path.send(message, self._control):
             if path.shares_stream:
+                if self._down is not None:
+                    self._down.give_back(len(payload))  # it is taken anew
                 self._owner.on_remote_miss(data, source)
             return path.shares_stream
         up, up_bytes, down, down_bytes, _ = self._counts

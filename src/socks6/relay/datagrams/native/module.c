@@ -25,6 +25,7 @@ typedef struct {
     Framing framing;
     Table routes;
     Count forwarded;
+    Py_buffer budget; /* of int64_t: bytes that may go, datagrams dropped. Without memory: any number may */
 } Side;
 
 typedef struct Association {
@@ -78,6 +79,20 @@ static Association *find_by_source(Forwarder *forwarder, int fd, const Received 
     return found;
 }
 
+/* Take a datagram of a side's budget, if it has one; return 0 if it is to be dropped (see DatagramBudget). */
+static int may_go(const Side *from, size_t size)
+{
+    int64_t *budget = from->budget.buf;
+    if (!budget)
+        return 1;
+    if (budget[0] > 0) {
+        budget[0] -= (int64_t)size;
+        return 1;
+    }
+    budget[1]++;
+    return 0;
+}
+
 /* Forward one datagram. Return 1 if it must be handed up, 0 if it was sent or dropped. */
 static int forward(Forwarder *forwarder, Association *association, int from_client, int fd, const Received *received,
                    const unsigned char *data, size_t size, double now)
@@ -110,6 +125,8 @@ static int forward(Forwarder *forwarder, Association *association, int from_clie
         batch->dropped++;
         return 0;
     }
+    if (!may_go(from, datagram.size))
+        return 0;
     association->last = now;
     batch_add(batch, to, &from->forwarded, (size_t)header_size, datagram.data, datagram.size);
     return 0;
@@ -284,6 +301,8 @@ static int association_clear(Association *association)
         association->forwarder = NULL;
         table_clear(&association->client.routes);
         table_clear(&association->remote.routes);
+        PyBuffer_Release(&association->client.budget);
+        PyBuffer_Release(&association->remote.budget);
         Py_CLEAR(association->owner);
         Py_DECREF((PyObject *)forwarder);
     }
@@ -381,9 +400,31 @@ static PyObject *association_counts(Association *association, PyObject *unused)
     return Py_BuildValue("KKKKd", up.datagrams, up.bytes, down.datagrams, down.bytes, association->last);
 }
 
+static PyObject *association_limit(Association *association, PyObject *args)
+{
+    Py_buffer up, down;
+    if (!PyArg_ParseTuple(args, "w*w*", &up, &down))
+        return NULL;
+    int fit = up.len >= 2 * (Py_ssize_t)sizeof(int64_t) && down.len >= 2 * (Py_ssize_t)sizeof(int64_t);
+    if (fit && association->forwarder) {
+        PyBuffer_Release(&association->client.budget);
+        PyBuffer_Release(&association->remote.budget);
+        association->client.budget = up;
+        association->remote.budget = down;
+        Py_RETURN_NONE;
+    }
+    PyBuffer_Release(&up);
+    PyBuffer_Release(&down);
+    if (fit)
+        Py_RETURN_NONE; /* closed */
+    PyErr_SetString(PyExc_ValueError, "a budget of less than two numbers");
+    return NULL;
+}
+
 static PyMethodDef association_methods[] = {
     {"bind_client", (PyCFunction)association_bind_client, METH_VARARGS, "Set where the client is."},
     {"add_route", (PyCFunction)association_add_route, METH_VARARGS, "Set where datagrams of a side go."},
+    {"limit", (PyCFunction)association_limit, METH_VARARGS, "Set how much may go each way."},
     {"counts", (PyCFunction)association_counts, METH_NOARGS, "Return what was forwarded, and when last."},
     {"close", (PyCFunction)association_close, METH_NOARGS, "Forward nothing any more."},
     {NULL, NULL, 0, NULL},
