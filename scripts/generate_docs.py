@@ -13,6 +13,7 @@ from typing import Final, TypeVar
 
 from draw_pictures import CONVERSATIONS, Step, converter, sequence, state_diagram
 from log_page import log_page
+from metrics_pages import grafana_dashboard, metrics_page
 from readme_figures import readme
 from settings_pages import example_file, reference_page
 
@@ -138,6 +139,8 @@ PAGES: Final[Mapping[str, Callable[[], str]]] = {
     ),
     **{f"docs/pictures/{name}.svg": partial(sequence, told) for name, told in CONVERSATIONS.items()},
     "docs/reference/log.md": log_page,
+    "docs/reference/metrics.md": metrics_page,
+    "packaging/grafana/socks6.json": grafana_dashboard,
     "docs/reference/options.md": options,
     "docs/reference/settings.md": reference_page,
     "examples/socks6.toml": example_file,

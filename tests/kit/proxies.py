@@ -197,4 +197,4 @@ def _await_listeners(running: Proxy, listeners: int, lines: "queue.SimpleQueue[s
         assert line, f"it ended at once: {running.said}"
         if found := LISTENING.search(line):
             running.urls.append(found[1])
-    running.said.clear()
+    del running.said[: running.said.index(line) + 1]  # it may have said more by now

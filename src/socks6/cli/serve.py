@@ -7,7 +7,9 @@ import os
 import signal
 from argparse import Namespace
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import TYPE_CHECKING, Final, NamedTuple
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, Self
 
 from socks6.cli import complain, tell
 from socks6.cli.certificates import pin_in
@@ -15,7 +17,7 @@ from socks6.cli.common import notify, raise_descriptor_limit, run_loop
 from socks6.cli.load import LoadedConfig, load
 from socks6.cli.log import set_up_logging
 from socks6.cli.waiting import status_terminal
-from socks6.config.build import build_worker, find_faults
+from socks6.config.build import build_metrics, build_worker, find_faults
 from socks6.config.own_certificate import with_certificate
 from socks6.config.reading import ConfigValues
 from socks6.config.server import CLIENT_LISTEN, ServerConfig
@@ -26,6 +28,7 @@ from socks6.proxy.authentication.base import Authenticator
 from socks6.proxy.service import Server
 from socks6.proxy.worker import ServerWorker
 from socks6.setting import build, reloadable_keys, settings_of
+from socks6.telemetry import Observer
 
 if TYPE_CHECKING:
     from socks6.client.monitor import UpstreamMonitor
@@ -46,10 +49,18 @@ def run(arguments: Namespace) -> int:
         printed = f"{'made a certificate' if made else 'certificate'}: {own}, pin-sha256={pin}"
         tell(f"socks6: {printed}", "certificate", path=str(own), pin=pin, made="yes" if made else "")
     access = logging.getLogger(ACCESS_LOGGER)
-    observer = LogObserver(logger, access=access, log_destinations=config.log_destinations)
-    worker = build_worker(config, [observer])
+    observers: list[Observer] = [LogObserver(logger, access=access, log_destinations=config.log_destinations)]
+    metrics = build_metrics(config)
+    if metrics is not None:
+        observers.append(metrics)
+    worker = build_worker(config, observers)
     server = Server(config.listen, worker, open_to_all=config.open_to_all)
     operator = Operator(server, worker, values, lambda: load_values(arguments, os.environ))
+    services: list[Service] = []
+    if metrics is not None and config.metrics.listen is not None:
+        from socks6.observability.metrics_server import MetricsServer  # noqa: PLC0415 - with an extra
+
+        services.append(Service("metrics", MetricsServer(config.metrics.listen, metrics, worker)))
     raise_descriptor_limit()
     monitors: tuple[UpstreamMonitor, ...] = ()
     # the first check also fetches the cookie of TCP Fast Open, and a session
@@ -59,8 +70,31 @@ def run(arguments: Namespace) -> int:
 
         if isinstance(worker.outbound, UpstreamOutbound | UpstreamGroup):
             monitors = worker.outbound.monitors
-    run_loop(_serve(server, operator, monitors, status_line=config.status_line), config.loop)
+    run_loop(_serve(server, operator, monitors, services, status_line=config.status_line), config.loop)
     return 0
+
+
+class Listening(Protocol):
+    """Serves something else beside the proxy while it is entered."""
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """Where, with real ports."""
+
+    async def __aenter__(self) -> Self:
+        """Listen. Raises OSError."""
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop."""
+
+
+class Service(NamedTuple):
+    """What is served beside the proxy, and what lines call it."""
+
+    name: str  # of COMMAND_LINES
+    listening: Listening
 
 
 def load_config(
@@ -85,15 +119,23 @@ def load_values(arguments: Namespace, environment: Mapping[str, str]) -> LoadedC
 
 
 async def _serve(
-    server: Server, operator: "Operator", monitors: "Sequence[UpstreamMonitor]", *, status_line: bool
+    server: Server,
+    operator: "Operator",
+    monitors: "Sequence[UpstreamMonitor]",
+    services: Sequence[Service],
+    *,
+    status_line: bool,
 ) -> None:
     loop = asyncio.get_running_loop()
-    async with server, asyncio.TaskGroup() as group:
+    async with server, AsyncExitStack() as stack, asyncio.TaskGroup() as group:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, operator.stop)
         loop.add_signal_handler(signal.SIGHUP, operator.reload)
         for url in server.urls:
             tell(f"listening on {url}", "listening", url=url)
+        for name, listening in services:
+            for url in (await stack.enter_async_context(listening)).urls:
+                tell(f"{name} at {url}", name, url=url)
         gc.freeze()  # what was made by now stays: the collector need not look at it again and again
         gc.set_threshold(GARBAGE_THRESHOLD)
         notify("READY=1")

@@ -2,9 +2,11 @@
 
 import dataclasses
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from socks6.config.faults import Fault
 from socks6.config.server import ServerConfig
+from socks6.distribution import install_hint
 from socks6.errors import ConfigurationError
 from socks6.message.address import without_trailing_dot
 from socks6.net.datagrams.direct import DatagramSettings
@@ -16,6 +18,9 @@ from socks6.net.url import ProxyUrl
 from socks6.proxy.service import Server
 from socks6.proxy.worker import ServerWorker
 from socks6.telemetry import Observer
+
+if TYPE_CHECKING:
+    from socks6.observability.metrics import Metrics
 
 
 def build_outbound(config: ServerConfig) -> Outbound:
@@ -85,6 +90,17 @@ def build_worker(config: ServerConfig, observers: Sequence[Observer] = ()) -> Se
     )
 
 
+def build_metrics(config: ServerConfig) -> "Metrics | None":
+    """Return what counts for Prometheus; None where nobody asks. Raises ConfigurationError without the extra."""
+    if config.metrics.listen is None:
+        return None
+    try:
+        from socks6.observability.metrics import Metrics  # noqa: PLC0415 - few want it, and its library is an extra
+    except ImportError as error:
+        raise ConfigurationError(f"metrics need {error.name}: {install_hint('metrics')}") from error
+    return Metrics(users=config.metrics.users)
+
+
 def find_faults(config: ServerConfig) -> Iterator[Fault]:
     """Return all that a server refuses, each with the key to blame. Reads the files that listeners need."""
     yield from _upstream_faults(config)
@@ -97,6 +113,10 @@ def find_faults(config: ServerConfig) -> Iterator[Fault]:
     except ConfigurationError as error:
         reported = str(error)
         yield Fault(key=("tls",), what=reported)
+    try:
+        build_metrics(config)
+    except ConfigurationError as error:
+        yield Fault(key=("metrics", "listen"), what=str(error))
     worker = build_worker(dataclasses.replace(config, direct=True))
     for index, url in enumerate(config.listen):
         try:

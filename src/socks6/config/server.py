@@ -16,6 +16,7 @@ from socks6.net.dial import ATTEMPT_DELAY
 from socks6.net.resolve import LOOKUP_SECONDS
 from socks6.net.transports.base import MAX_SPARES
 from socks6.net.url import ProxyUrl
+from socks6.observability.settings import MetricsSettings
 from socks6.policy.rules import Policy, Rule
 from socks6.policy.stack import StackRule
 from socks6.proxy.authentication.base import Authenticator, NoAuthentication
@@ -46,6 +47,7 @@ TABLES: Final[Mapping[str, str]] = {
     "bind": "listening for clients (BIND)",
     "udp": "datagrams of SOCKS 6 clients",
     "timeouts": "time-outs",
+    "metrics": "what Prometheus reads",
 }
 """What each table of a configuration file is about."""
 
@@ -138,6 +140,7 @@ class ServerConfig:
         common=True,
     )
     settings: Settings = field(default_factory=Settings, metadata={TABLE: ""})
+    metrics: MetricsSettings = field(default_factory=MetricsSettings)
     verbosity: int = setting(
         0,
         "1, or -v, logs each connection; 2, or -vv, every event; 3, or -vvv, every message, decoded (its secrets are masked; destinations are not)",

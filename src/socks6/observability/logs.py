@@ -78,6 +78,7 @@ COMMAND_LINES: Final[Mapping[str, tuple[int, tuple[str, ...], str]]] = {
         ("path", "pin", "made"),
         "The certificate that the server made itself, now or before.",
     ),
+    "metrics": (logging.INFO, ("url",), "Prometheus may read metrics there."),
     "reloaded": (logging.INFO, (), "Users and policy were replaced, after SIGHUP."),
     "not reloaded": (logging.WARNING, ("reason",), "What was to be loaded has a fault; nothing has changed."),
     "restart needed": (

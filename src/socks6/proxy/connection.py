@@ -81,9 +81,9 @@ class ClientConnection:
 
     __slots__ = (
         "_associated", "_authenticator", "_cancellations", "_descriptor", "_end_relay", "_has_request", "_held_association",
-        "_interruption", "_membership", "_on_admitted", "_task", "_times", "_user_connection", "account", "bytes_down",
+        "_interruption", "_membership", "_on_admitted", "_task", "_user_connection", "account", "bytes_down",
         "bytes_up", "certified", "client_port", "command", "deadline", "ending", "greeting", "host", "id", "inbound", "outbound", "peer", "port", "proxy",
-        "reason", "reply", "secured", "shared", "source", "started", "stream", "traffic", "user",
+        "reason", "reply", "secured", "shared", "source", "started", "stream", "times", "traffic", "user",
     )  # fmt: skip
 
     def __init__(  # noqa: PLR0917 - by name they would cost each CONNECT 1 µs
@@ -109,7 +109,7 @@ class ClientConnection:
         self.client_port: Final = client_port if shared is None else shared.port
         self.source: Final = stream.remote.host
         self.started: Final = proxy.loop.time()
-        self._times: list[float] | None = (
+        self.times: list[float] | None = (
             None  # of the request, of its host's addresses, of its success; 0 for not yet
         )
         self.deadline: Final = self.started + proxy.settings.handshake_timeout  # of the handshake
@@ -251,7 +251,7 @@ class ClientConnection:
     def begin(self, request: ProxyRequest) -> None:
         """Note a request, which ends the handshake: its client is known, and is evicted for no stranger."""
         if self.proxy.timed:
-            self._times = [time.monotonic(), 0.0, 0.0]  # uvloop's clock stands still within a turn
+            self.times = [time.monotonic(), 0.0, 0.0]  # uvloop's clock stands still within a turn
         is_new = not (self._has_request and self.user == request.identity.name)
         self._has_request = True
         self.proxy.monitor.end_handshake(self.id)
@@ -324,8 +324,8 @@ class ClientConnection:
         self.reply = 0
         if bytes_sent and self.account is not None:
             self.account.up.spend(bytes_sent)
-        if self._times is not None:
-            self._times[2] = time.monotonic()
+        if self.times is not None:
+            self.times[2] = time.monotonic()
         self.bytes_up += bytes_sent
         self.ending, self.reason = Ending.DONE, ""  # however an earlier request of the same client ended
 
@@ -423,7 +423,7 @@ class ClientConnection:
                 outbound=proxy.outbound,
                 client=self.stream.attribute(socket.socket) if request.options else None,
                 holder=holder_of(request.identity, self.source),
-                on_address=None if self._times is None or is_literal(request.host) else self._looked_up,
+                on_address=None if self.times is None or is_literal(request.host) else self._looked_up,
             )
         except OperationFailed as failure:
             self.failed(request, failure)
@@ -601,7 +601,7 @@ class ClientConnection:
     def summary(self) -> ConnectionEnded:
         """Return the record."""
         membership = self._membership
-        begun, addressed, succeeded = self._times or (0.0, 0.0, 0.0)
+        begun, addressed, succeeded = self.times or (0.0, 0.0, 0.0)
         return ConnectionEnded(
             id=self.id,
             inbound=self.inbound,
@@ -649,12 +649,12 @@ class ClientConnection:
 
     def _succeeded(self) -> None:
         self.reply = 0
-        if self._times is not None:
-            self._times[2] = time.monotonic()
+        if self.times is not None:
+            self.times[2] = time.monotonic()
 
     def _looked_up(self) -> None:
-        if self._times is not None and not self._times[1]:
-            self._times[1] = time.monotonic()
+        if self.times is not None and not self.times[1]:
+            self.times[1] = time.monotonic()
 
     def _client_gone(self) -> None:
         self.interrupt(Ending.RESET, "the client was gone before it had its answer")

@@ -68,9 +68,8 @@ class ProxyContext:
         self.outbound: Final = outbound or DirectOutbound()
         self.settings: Final = settings or Settings()
         self.events: Final = EventHub(observers)
-        self.timed: Final = (
-            ConnectionEnded in self.events.wanted
-        )  # whether connections take the times of their records
+        # whether connections take the times of their records
+        self.timed = ConnectionEnded in self.events.wanted
         self.outbound_name: Final = self.outbound.name
         self.monitor: Final = ClientMonitor()
         self.penalties: Final = FailurePenalties(on_penalty=self._penalized)

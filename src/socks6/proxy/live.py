@@ -3,7 +3,7 @@
 It costs nothing until it is read: reading makes a value of each connection, with the relay's own byte counts.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final, Protocol
 
 from socks6.dataclass import dataclass
@@ -59,8 +59,20 @@ class Traffic(Protocol):
 class LiveConnection(AccountHolder, Protocol):
     """A `ClientConnection`, as far as the table goes."""
 
+    @property
+    def inbound(self) -> str:
+        """The protocol that its client speaks."""
+
+    @property
+    def started(self) -> float:
+        """When it was accepted, on the loop's clock."""
+
     user: str  # "" when anonymous, or not authenticated yet
     command: str  # "" before a request
+    outbound: str  # as `ConnectResult.outbound`
+    reply: int  # -1 before an answer
+    ending: Ending
+    times: list[float] | None  # of the last request, of its host's addresses, of its success; 0 for not yet
     bytes_up: int  # but for those that `traffic` counts
     bytes_down: int
     traffic: Traffic | None  # the relay at work
@@ -84,6 +96,9 @@ class TrafficTotals:
 
 class LiveTable:
     """The connections of a proxy, from accept to their ends; each that is read is a new `ConnectionInfo`."""
+
+    # called with each connection that has ended: costs less than the event, for who counts all and keeps none
+    on_ended: Callable[[LiveConnection], None] | None = None
 
     def __init__(self, sessions: SessionStore | None) -> None:
         self._connections: Final[dict[int, LiveConnection]] = {}
@@ -137,7 +152,11 @@ class LiveTable:
 
     def discard(self, connection: LiveConnection) -> None:
         """Remove a connection. Idempotent."""
-        if self._connections.pop(connection.id, None) is not None and connection.command:
+        if self._connections.pop(connection.id, None) is None:
+            return
+        if self.on_ended is not None:
+            self.on_ended(connection)
+        if connection.command:
             self._served += 1
             self._bytes_up += connection.bytes_up
             self._bytes_down += connection.bytes_down
@@ -165,6 +184,29 @@ class LiveTable:
                     up += traffic.bytes_up
                     down += traffic.bytes_down
         return TrafficTotals(open=count, served=self._served, bytes_up=up, bytes_down=down)
+
+    def summed(self, *, by_user: bool) -> dict[tuple[str, str, str, int, str], tuple[int, int, int]]:
+        """Return how many connections there are, and their bytes up and down.
+
+        They are summed by inbound, `LiveConnection.outbound`, command, reply, and user, which is "" unless `by_user`. Makes no
+        value of each.
+        """
+        sums: dict[tuple[str, str, str, int, str], tuple[int, int, int]] = {}
+        for connection in self._connections.values():
+            up, down = connection.bytes_up, connection.bytes_down
+            if (traffic := connection.traffic) is not None:
+                up += traffic.bytes_up
+                down += traffic.bytes_down
+            key = (
+                connection.inbound,
+                connection.outbound,
+                connection.command,
+                connection.reply,
+                connection.user if by_user else "",
+            )
+            count, all_up, all_down = sums.get(key, (0, 0, 0))
+            sums[key] = count + 1, all_up + up, all_down + down
+        return sums
 
     def _established(self, command: Command) -> list[ConnectionInfo]:
         return [info for info in self if info.command == command.name and info.established]

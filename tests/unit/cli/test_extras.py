@@ -36,3 +36,13 @@ def test_each_names_the_extra_that_its_url_needs(
     complaint = capsys.readouterr().err
     assert complaint.startswith(f"socks6: {HINT}")
     assert complaint.count("\n") == 1
+
+
+def test_metrics_name_their_extra(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delitem(sys.modules, "socks6.observability.metrics", raising=False)
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+    assert main(["server", "--metrics", "127.0.0.1:0"]) == WRONG
+    hint = "metrics need prometheus_client: pip install 'pysocks6[metrics]' (in a clone: pip install '.[metrics]')"
+    assert capsys.readouterr().err == f"socks6: {hint}\n"

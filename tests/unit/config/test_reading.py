@@ -44,6 +44,8 @@ EVERYTHING: Final[dict[str, object]] = {
     "udp.idle-timeout": 4,
     "udp.remote-timeout": 5,
     "udp.multicast-interface": "lo",
+    "metrics.listen": ("127.0.0.1", 9106),
+    "metrics.users": 3,
     "tls.certificate": "/etc/a.pem",
     "tls.key": "/b.key",
 }
@@ -123,6 +125,9 @@ idle-timeout = 4
 filtering = "address-dependent"
 remote-timeout = 5
 multicast-interface = "lo"
+[metrics]
+listen = "127.0.0.1:9106"
+users = 3
 """
 SECRET = "correct horse"
 BY_KEY: Final = {declared.key: declared for declared in settings_of(ServerConfig)}

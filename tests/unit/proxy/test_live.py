@@ -25,7 +25,13 @@ class Listed:
     def __init__(self, number: int, command: str = "CONNECT", *, established: bool = True) -> None:
         self.endings: list[tuple[Ending, str]] = []
         self.id = number
+        self.inbound = "socks6"
+        self.started = 0.0
         self.user = "alice"
+        self.outbound = ""
+        self.reply = 0
+        self.ending = Ending.DONE
+        self.times: list[float] | None = None
         self.command = command
         self.bytes_up = 100
         self.bytes_down = 1000
@@ -56,6 +62,24 @@ class Listed:
             bytes_up=self.readings,
             bytes_down=0,
         )
+
+
+def test_sums_need_no_reading_of_each() -> None:
+    table = LiveTable(None)
+    connections = [Listed(number, command) for number, command in enumerate(("CONNECT", "CONNECT", ""))]
+    for connection in connections:
+        table.add(connection)
+    assert table.summed(by_user=False) == {
+        ("socks6", "", "CONNECT", 0, ""): (2, 200, 2000),
+        ("socks6", "", "", 0, ""): (1, 100, 1000),
+    }
+    assert ("socks6", "", "CONNECT", 0, "alice") in table.summed(by_user=True)
+    assert not any(connection.readings for connection in connections)
+    ended: list[object] = []
+    table.on_ended = ended.append
+    table.discard(connections[0])
+    table.discard(connections[0])
+    assert ended == connections[:1]
 
 
 def test_nothing_is_read_before_it_is_asked_for() -> None:

@@ -97,6 +97,10 @@ class FailurePenalties:
         records = (self._records.get(key) for key, _ in self._keys(source, name))
         return any(record is not None and now < record.blocked_until for record in records)
 
+    def count_blocked(self, now: float) -> int:
+        """Return how many networks, and names within them, are refused now."""
+        return sum(now < record.blocked_until for record in self._records.values())
+
     def reserve(self, source: str, now: float, *, name: bytes | None = None) -> bool:
         """Count an attempt in that begins now; False where those under way could use up what is left.
 

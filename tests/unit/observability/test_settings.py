@@ -1,0 +1,28 @@
+"""Settings of metrics."""
+
+import pytest
+
+from socks6.errors import ConfigurationError
+from socks6.net.stream import Endpoint
+from socks6.observability.settings import parse_place
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("127.0.0.1:9106", ("127.0.0.1", 9106)),
+        ("[::1]:0", ("::1", 0)),
+        ("localhost:9106", ("localhost", 9106)),
+        (":9106", ("", 9106)),
+    ],
+)
+def test_a_place(text: str, place: tuple[str, int]) -> None:
+    assert parse_place(text) == Endpoint(*place)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "9106", "127.0.0.1", "http://127.0.0.1:1", "a:70000", "::1:80", "a@b:1", "a:1?x"]
+)
+def test_no_place(text: str) -> None:
+    with pytest.raises(ConfigurationError):
+        parse_place(text)
