@@ -240,6 +240,22 @@ class UpstreamUp(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AuthenticatorDown(Event):
+    """An authenticator outside of this process does not work, or for another reason than before: its users are not let in."""
+
+    authenticator: str  # "command", "url", "pam"
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuthenticatorUp(Event):
+    """An authenticator works again, after so many seconds."""
+
+    authenticator: str
+    down_for: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CertificateRead(Event):
     """A certificate was read again, or could not be: `reason` is why, and the last good one stays."""
 

@@ -1,6 +1,11 @@
 """Every example does what it says."""
 
+import contextlib
+import hashlib
 import re
+import shlex
+import shutil
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -9,8 +14,8 @@ from typing import Final
 import pytest
 
 from tests.kit.footprint import eventually
-from tests.kit.origins import PAGE, refusing_place, web_site
-from tests.kit.proxies import ENVIRONMENT, curl, server
+from tests.kit.origins import PAGE, Site, refusing_place, web_site
+from tests.kit.proxies import ENVIRONMENT, Proxy, curl, server
 from tests.kit.udp_hosts import ADDRESS, name_server
 
 EXAMPLES: Final = Path(__file__).parents[2] / "examples"
@@ -33,7 +38,7 @@ def run(name: str, *arguments: object) -> str:
 
 
 def test_every_example_is_tested() -> None:
-    tested = re.findall(r'"(\w+\.(?:py|toml))"', Path(__file__).read_text())
+    tested = re.findall(r'"(\w+\.(?:py|sh|toml))"', Path(__file__).read_text())
     assert {path.name for path in EXAMPLES.glob("*.*")} == set(tested)
 
 
@@ -126,6 +131,34 @@ def test_own_server() -> None:
             process.terminate()
         assert eventually(lambda: process.poll() is not None)
     assert len(site.seen) == 1
+
+
+def let_in(proxy: Proxy, site: Site, *users: str) -> list[bool]:
+    """Return of each NAME:PASSWORD whether curl gets the page."""
+    url = f"http://localhost:{site.port}"
+    return [curl("--proxy", f"socks5h://{user}@{proxy.authority}", url).body == PAGE for user in users]
+
+
+def test_auth_command(tmp_path: Path) -> None:
+    path = tmp_path / "users.sqlite"
+    with contextlib.closing(sqlite3.connect(path)) as database, database:
+        database.execute("CREATE TABLE users (name TEXT PRIMARY KEY, salt BLOB, hash BLOB, down INT)")
+        derived = hashlib.scrypt(b"wonderland", salt=b"salt", n=2**14, r=8, p=1)
+        database.execute("INSERT INTO users VALUES ('alice', ?, ?, 1000000)", (b"salt", derived))
+    command = shlex.join(line("auth_command.py", path))
+    with web_site() as site, server("--listen", "mixed://127.0.0.1:0", "--auth-command", command) as proxy:
+        assert let_in(proxy, site, "alice:wonderland", "alice:wrong", "bob:b") == [True, False, False]
+
+
+@pytest.mark.skipif(
+    not shutil.which("jq") or not shutil.which("htpasswd"), reason="jq or htpasswd is not installed"
+)
+def test_auth_command_in_a_shell(tmp_path: Path) -> None:
+    path = tmp_path / "users"
+    subprocess.run(["htpasswd", "-bcB", path, *CREDENTIALS], check=True, capture_output=True)
+    command = shlex.join([str(EXAMPLES / "auth_command.sh"), str(path)])
+    with web_site() as site, server("--listen", "mixed://127.0.0.1:0", "--auth-command", command) as proxy:
+        assert let_in(proxy, site, "alice:wonderland", "alice:wrong", "-D:b") == [True, False, False]
 
 
 def test_blocking() -> None:

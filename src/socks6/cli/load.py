@@ -10,10 +10,9 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from socks6.config.faults import error_prefix
-from socks6.config.reading import ConfigValues, read_configuration, read_texts
+from socks6.config.reading import ConfigValues, read_configuration, read_texts, users_warnings
 from socks6.config.server import TABLES, ServerConfig, by_table
 from socks6.errors import ConfigurationError
-from socks6.proxy.authentication.users_file import UsersFile
 from socks6.setting import DeclaredSetting, settings_of
 
 ONE_FILE: Final = "one file may hold several URLs, one a line"
@@ -75,12 +74,11 @@ def load(flags: Namespace, environment: Mapping[str, str], root: type = ServerCo
     values = _read_flags(flags, root)
     values = merged_over(values, _read_environment(environment, values, root))
     file_warnings: tuple[str, ...] = ()
-    users_file = values.get("users.file")
+    own_warnings = users_warnings(values)
     if flags.config is not None:
         file = read_configuration(flags.config, root)
         values = merged_over(values, file.values)
         file_warnings = file.warnings
-    own_warnings = users_file.warnings if isinstance(users_file, UsersFile) else ()
     return LoadedConfig(values, own_warnings + file_warnings)
 
 

@@ -283,11 +283,23 @@ def _parse_toml(text: str, path: str) -> dict[str, object]:
         ) from None
 
 
-def _warnings(path: str, mode: int, values: ConfigValues) -> tuple[str, ...]:
-    users_file, via = values.get("users.file"), values.get("via", ())
+def users_warnings(values: ConfigValues) -> tuple[str, ...]:
+    """Return what the owner should know of the values that say who may come in."""
+    users_file, url = values.get("users.file"), values.get("users.url")
     warnings = users_file.warnings if isinstance(users_file, UsersFile) else ()
-    secret = bool(values.get("users.plain")) or (
-        isinstance(via, tuple) and any(url.password is not None for url in via)
+    if isinstance(url, str):
+        from socks6.proxy.authentication.http_service import AuthUrl  # noqa: PLC0415 - which few need
+
+        warnings += AuthUrl.parse(url).warnings
+    return warnings
+
+
+def _warnings(path: str, mode: int, values: ConfigValues) -> tuple[str, ...]:
+    via, warnings = values.get("via", ()), users_warnings(values)
+    secret = (
+        bool(values.get("users.plain"))
+        or "@" in str(values.get("users.url"))
+        or (isinstance(via, tuple) and any(url.password is not None for url in via))
     )
     if secret and mode & stat.S_IROTH:
         return (f"{path}: every user of this machine can read the passwords; try chmod o-r", *warnings)

@@ -6,7 +6,7 @@ one line in any of them; `socks6.setting` says what follows from it.
 
 import socket
 from collections import ChainMap
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import field
 from typing import Final
 
@@ -19,7 +19,12 @@ from socks6.net.url import ProxyUrl
 from socks6.observability.settings import MetricsSettings
 from socks6.policy.rules import Policy, Rule
 from socks6.policy.stack import StackRule
-from socks6.proxy.authentication.base import Authenticator, NoAuthentication
+from socks6.proxy.authentication.base import (
+    AUTH_SECONDS,
+    CACHE_SECONDS,
+    Authenticator,
+    NoAuthentication,
+)
 from socks6.proxy.authentication.hashes import PasswordHash
 from socks6.proxy.authentication.table import UserTable, plain_entries
 from socks6.proxy.authentication.users_file import UsersFile, read_users_file
@@ -62,6 +67,34 @@ def by_table(root: type) -> dict[str, list[DeclaredSetting]]:
 
 def _parse_user(name: str, password: str) -> PasswordHash:
     return plain_entries({name: password})[name]
+
+
+def _check_auth_command(text: str) -> str:
+    from socks6.proxy.authentication.command import command_words  # noqa: PLC0415 - which few need
+
+    command_words(text)
+    return text
+
+
+def _check_auth_url(text: str) -> str:
+    from socks6.proxy.authentication.http_service import AuthUrl  # noqa: PLC0415 - as above
+
+    AuthUrl.parse(text)
+    return text
+
+
+def _check_auth_ca(path: str) -> str:
+    from socks6.proxy.authentication.http_service import read_roots  # noqa: PLC0415 - as above
+
+    read_roots(path)
+    return path
+
+
+def _check_auth_pam(text: str) -> str:
+    from socks6.proxy.authentication.pam import check_service  # noqa: PLC0415 - as above
+
+    check_service(text)
+    return text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,6 +229,66 @@ class ServerConfig:
         example='{ alice = "correct horse battery" }',
         common=True,
     )
+    auth_command: str | None = setting(
+        None,
+        "let those users in that this program knows, which is kept running: a line of JSON in for each, a line out",
+        key="users.command",
+        flag="--auth-command",
+        unit="COMMAND",
+        parse=_check_auth_command,
+        secret=True,
+        reload=True,
+        example='"sh check-user.sh"',
+    )
+    auth_url: str | None = setting(
+        None,
+        "let those users in that this HTTP service knows: a POST of JSON for each",
+        key="users.url",
+        flag="--auth-url",
+        unit="URL",
+        parse=_check_auth_url,
+        secret=True,
+        reload=True,
+        example='"https://auth.example/check"',
+    )
+    auth_ca: str | None = setting(
+        None,
+        "the certificates, in PEM, that prove that service",
+        key="users.url-ca",
+        flag="--auth-ca",
+        unit="FILE",
+        parse=_check_auth_ca,
+        default_text="the system's",
+        reload=True,
+        example='"auth-ca.pem"',
+    )
+    auth_pam: str | None = setting(
+        None,
+        "let those users in that this service of PAM lets in, such as login (extra pam)",
+        key="users.pam",
+        flag="--auth-pam",
+        unit="SERVICE",
+        parse=_check_auth_pam,
+        reload=True,
+        example='"login"',
+    )
+    auth_timeout: float = setting(
+        AUTH_SECONDS,
+        "seconds for --auth-command, --auth-url or --auth-pam to answer; later the client is told that the proxy is busy",
+        key="users.timeout",
+        flag="--auth-timeout",
+        positive=True,
+        reload=True,
+    )
+    auth_cache: float = setting(
+        CACHE_SECONDS,
+        "seconds that their answer holds for the same user, password and client's address; a refusal holds for 5 at most; 0 to"
+        " ask each time",
+        key="users.cache",
+        flag="--auth-cache",
+        maximum=86_400,
+        reload=True,
+    )
     allow_private: bool | None = setting(
         None,
         "let clients reach private networks and this machine",
@@ -262,7 +355,41 @@ class ServerConfig:
 
     def authenticator(self) -> Authenticator:
         """Return a new authenticator; a user of both kinds has the plain password."""
-        if self.users is None and self.users_file is None:
-            return NoAuthentication()
-        in_file = self.users_file.entries if self.users_file else {}
-        return UserTable(ChainMap(dict(self.users), in_file) if self.users else in_file)  # type: ignore[arg-type]  # it is only read
+        members = list(self._authenticators())
+        if len(members) > 1:
+            from socks6.proxy.authentication.chain import AuthenticatorChain  # noqa: PLC0415 - which few need
+
+            return AuthenticatorChain(members)
+        return members[0] if members else NoAuthentication()
+
+    def _authenticators(self) -> Iterator[Authenticator]:
+        """Return those that know users, in the order that they are asked."""
+        if self.users is not None or self.users_file is not None:
+            in_file = self.users_file.entries if self.users_file else {}
+            yield UserTable(ChainMap(dict(self.users), in_file) if self.users else in_file)  # type: ignore[arg-type]  # it is only read
+        if self.auth_command or self.auth_url or self.auth_pam:
+            yield from self._outside()
+
+    def _outside(self) -> Iterator[Authenticator]:
+        """Return those that are outside of this process."""
+        from socks6.proxy.authentication.external import ExternalSettings  # noqa: PLC0415 - which few need
+
+        settings = ExternalSettings(timeout=self.auth_timeout, cache=self.auth_cache)
+        if self.auth_command:
+            from socks6.proxy.authentication.command import (  # noqa: PLC0415 - as above
+                CommandAuthenticator,
+                command_words,
+            )
+
+            yield CommandAuthenticator(command_words(self.auth_command), settings)
+        if self.auth_url:
+            from socks6.proxy.authentication.http_service import (  # noqa: PLC0415 - as above
+                AuthUrl,
+                UrlAuthenticator,
+            )
+
+            yield UrlAuthenticator(AuthUrl.parse(self.auth_url), settings, ca_file=self.auth_ca)
+        if self.auth_pam:
+            from socks6.proxy.authentication.pam import PamAuthenticator  # noqa: PLC0415 - as above
+
+            yield PamAuthenticator(self.auth_pam, settings)

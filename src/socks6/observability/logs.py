@@ -17,6 +17,8 @@ from socks6.compat import override
 from socks6.observability.lines import Fields, LogLine, trace_of
 from socks6.telemetry import (
     AcceptPaused,
+    AuthenticatorDown,
+    AuthenticatorUp,
     CertificateRead,
     ConnectionEnded,
     DtlsUnavailable,
@@ -57,6 +59,8 @@ LINES: Final[Mapping[type[Event], Line]] = {
     QuotaReached: Line(logging.WARNING, "quota reached"),
     UpstreamDown: Line(logging.WARNING, "upstream down"),
     UpstreamUp: Line(logging.WARNING, "upstream up"),
+    AuthenticatorDown: Line(logging.WARNING, "authenticator down", "authenticator"),
+    AuthenticatorUp: Line(logging.WARNING, "authenticator up", "authenticator"),
     CertificateRead: Line(logging.INFO, "certificate read anew"),
     DtlsUnavailable: Line(logging.DEBUG, "no datagrams over UDP"),
     # short of descriptors, a listener pauses hundreds of times a second

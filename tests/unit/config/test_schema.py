@@ -17,6 +17,7 @@ from socks6.config.reading import read_configuration
 from socks6.config.schema import schema, schema_text
 from socks6.config.server import ServerConfig
 from socks6.setting import build, reloadable_keys, setting, settings_of
+from tests.kit.certificates import authority
 
 EXAMPLE_MARK: Final = "  # an example"
 
@@ -55,6 +56,7 @@ def test_the_example_has_every_default(tmp_path: Path) -> None:
 def test_the_example_has_every_other_key(tmp_path: Path) -> None:
     (tmp_path / "users").write_text("")
     (tmp_path / "upstream.url").write_text("socks6://proxy.example")
+    authority("good").cert_pem.write_to_path(str(tmp_path / "auth-ca.pem"))
     defaults = read_configuration(uncommented(tmp_path, examples=False)).values
     path = uncommented(tmp_path, examples=True)
     path.write_text(path.read_text().replace("\nvia = ", "\n#via = "))  # there is via-file as well

@@ -12,7 +12,12 @@ from socks6.net.url import ProxyUrl
 from socks6.policy.rules import Rule
 from socks6.policy.stack import StackRule
 from socks6.protocol.methods.userpass import UsernamePasswordCredentials
-from socks6.proxy.authentication.table import plain_entries
+from socks6.proxy.authentication.chain import AuthenticatorChain
+from socks6.proxy.authentication.command import CommandAuthenticator
+from socks6.proxy.authentication.external import ExternalAuthenticator
+from socks6.proxy.authentication.http_service import UrlAuthenticator
+from socks6.proxy.authentication.pam import PamAuthenticator
+from socks6.proxy.authentication.table import UserTable, plain_entries
 from socks6.proxy.authentication.users_file import UsersFile
 from socks6.setting import build, reloadable_keys, settings_of
 from tests.kit.loops import Run
@@ -40,8 +45,11 @@ def test_tables_have_an_order() -> None:
 
 
 def test_users_and_policy_are_what_a_reload_changes() -> None:
-    keys = {"users.file", "users.plain", "policy.allow-private", "policy.rules", "stack"}
-    assert reloadable_keys(ServerConfig) == keys
+    keys = {key for key in reloadable_keys(ServerConfig) if not key.startswith("users.")}
+    assert keys == {"policy.allow-private", "policy.rules", "stack"}
+    assert {"users.file", "users.plain", "users.command", "users.url", "users.pam"} <= reloadable_keys(
+        ServerConfig
+    )
 
 
 @pytest.mark.parametrize(
@@ -108,3 +116,45 @@ def test_no_users_means_no_authentication_but_an_empty_users_file_lets_none_in()
 def test_a_repr_shows_no_secret() -> None:
     via = ProxyUrl.parse("socks6://alice:s3cret@host")
     assert "s3cret" not in repr(ServerConfig(via=(via,), users=plain_entries({"bob": "s3cret"})))
+
+
+def test_authenticators_are_asked_in_their_order(run: Run) -> None:
+    async def build_all() -> None:
+        users = plain_entries({"alice": "a"})
+        config = ServerConfig(
+            users=users,
+            auth_command="sh -c x",
+            auth_url="http://h",
+            auth_pam="login",
+            auth_timeout=2,
+            auth_cache=3,
+        )
+        chain = config.authenticator()
+        assert isinstance(chain, AuthenticatorChain)
+        table, *outside = chain.members
+        assert isinstance(table, UserTable)
+        assert [type(one) for one in outside] == [CommandAuthenticator, UrlAuthenticator, PamAuthenticator]
+        for one in outside:
+            assert isinstance(one, ExternalAuthenticator)
+            assert (one.settings.timeout, one.settings.cache) == (2, 3)
+        assert isinstance(ServerConfig(auth_url="http://h").authenticator(), UrlAuthenticator)
+        assert "secret" not in repr(ServerConfig(auth_url="http://u:secret@h", auth_command="x secret"))
+
+    run(build_all())
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "fault"),
+    [
+        ("command", "/nowhere/at-all", "no program"),
+        ("url", "auth.example", "no URL"),
+        ("url-ca", "missing.pem", "missing.pem"),
+        ("pam", "no/service", "no name of a PAM service"),
+        ("cache", 90_000, "<= 86400"),
+    ],
+)
+def test_what_is_no_authenticator_is_found_before_the_start(key: str, text: object, fault: str) -> None:
+    faults: list[Fault] = []
+    read_document({"users": {key: text}}, Path(), faults)
+    assert [one.key for one in faults] == [("users", key)]
+    assert fault in faults[0].what

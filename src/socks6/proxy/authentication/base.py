@@ -5,9 +5,11 @@ from typing import Final, Protocol
 from socks6.compat import override
 from socks6.policy.identity import ANONYMOUS, Identity
 from socks6.protocol.methods.base import Credentials
-from socks6.telemetry import EventHub
+from socks6.telemetry import Observer
 
 DEFAULT_CONCURRENCY: Final = 64  # checks at a time
+AUTH_SECONDS: Final = 5.0  # for an authenticator outside of this process to answer
+CACHE_SECONDS: Final = 60.0  # that its answer holds
 
 
 class UserUnknown(LookupError):
@@ -30,7 +32,7 @@ class Authenticator(Protocol):
         `source` is the client's address as in events, "" on a Unix socket. Penalties for sources that fail too often are not
         this class's concern: it is not asked for these. Takes as long for an unknown user as for a known one. Never raises for what a client sent; raises
         AuthenticationBusy if there is no room or time for a check. May be cancelled, when the client is gone or its
-        time is up. One of several may raise UserUnknown instead of returning None.
+        time is up. May raise UserUnknown instead of returning None, so that of several the next is asked.
         """
 
     def knows(self, name: bytes) -> bool | None:  # noqa: ARG002 - for user tables
@@ -63,7 +65,7 @@ class Authenticator(Protocol):
         """Take over what the authenticator that this one replaces has cached of users that are the same."""
         return
 
-    def report_to(self, events: EventHub) -> None:  # noqa: ARG002 - for those that may fail
+    def report_to(self, events: Observer) -> None:  # noqa: ARG002 - for those that may fail
         """Observe events by these from now on; called by the proxy that it is of."""
         return
 

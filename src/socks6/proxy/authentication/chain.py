@@ -13,7 +13,7 @@ from socks6.compat import override
 from socks6.policy.identity import Identity
 from socks6.protocol.methods.base import Credentials
 from socks6.proxy.authentication.base import Authenticator, UserUnknown
-from socks6.telemetry import EventHub
+from socks6.telemetry import Observer
 
 REMEMBERED_DURATIONS: Final = 64  # of each one's refusals
 FIRST_DURATION: Final = 0.05  # seconds, as long as none is known
@@ -139,7 +139,7 @@ class AuthenticatorChain(Authenticator):
                     member.inherit(before)
 
     @override
-    def report_to(self, events: EventHub) -> None:
+    def report_to(self, events: Observer) -> None:
         for member in self.members:
             member.report_to(events)
 

@@ -18,7 +18,7 @@ from socks6.errors import AuthenticationBusy
 from socks6.net.accept import source_of
 from socks6.policy.identity import Identity
 from socks6.protocol.methods.base import Credentials
-from socks6.proxy.authentication.base import Authenticator
+from socks6.proxy.authentication.base import Authenticator, UserUnknown
 from socks6.proxy.authentication.penalty import FailurePenalties, Network, networks_of
 
 MAX_WAITING_CHECKS: Final = 1024  # checks that wait for their turn
@@ -174,6 +174,8 @@ class VerificationQueue:
         try:
             identity = await check.get_authenticator().verify(check.credentials, check.source)
             failed = identity is None
+        except UserUnknown:
+            identity = None
         except AuthenticationBusy:
             failed = False
             raise

@@ -12,7 +12,7 @@ from socks6.policy.identity import Identity
 from socks6.protocol.methods.base import Credentials
 from socks6.protocol.methods.userpass import UsernamePasswordCredentials
 from socks6.proxy.authentication import verification
-from socks6.proxy.authentication.base import Authenticator
+from socks6.proxy.authentication.base import Authenticator, UserUnknown
 from socks6.proxy.authentication.penalty import FailurePenalties
 from socks6.proxy.authentication.verification import VerificationQueue
 from tests.kit.loops import Run
@@ -49,6 +49,8 @@ class Users(Authenticator):
         assert isinstance(credentials, UsernamePasswordCredentials)
         name = credentials.username.decode()
         self.asked.append(name)
+        if name == "unknown":
+            raise UserUnknown
         answer = self.answers[name] = asyncio.get_running_loop().create_future()
         await answer
         if credentials.password != b"right":
@@ -120,6 +122,17 @@ def test_sources_take_turns_and_each_is_served_in_order(run: Run) -> None:
             await proxy.answer_all()
             assert proxy.users.asked == ["a1", "a2", "b1", "c1", "a3", "b2"]
             assert len(proxy.queue) == 0
+
+    run(scene())
+
+
+def test_a_user_that_is_not_known_is_refused(run: Run) -> None:
+    async def scene() -> None:
+        async with asyncio.TaskGroup() as group:
+            proxy = Scene(group, limit=1)
+            task = await proxy.come("unknown")
+            assert await task is None
+            assert proxy.penalties.blocked(HERE, asyncio.get_running_loop().time())
 
     run(scene())
 
