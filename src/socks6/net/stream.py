@@ -181,6 +181,41 @@ class ClosableStream:
         return False
 
 
+class EventStream(ClosableStream):
+    """Base of streams without a socket of their own that report their events: what serving and relaying by callbacks needs."""
+
+    __slots__ = ()
+
+    def report_to(self, on_event: Callable[[], None] | None) -> None:
+        """Call `on_event`, which must not raise, when receiving or sending is worth a call again, and when the stream is closed.
+
+        What is the case already is not reported (`readable` says it).
+        """
+        raise NotImplementedError
+
+    @property
+    def readable(self) -> bool:
+        """Whether `receive_nowait` has something to give or to raise."""
+        raise NotImplementedError
+
+    @property
+    def refusal(self) -> OSError | None:
+        """Why the peer takes no more bytes, if there were more to send; None while it does."""
+        raise NotImplementedError
+
+    def receive_nowait(self, max_bytes: int) -> bytes | None:
+        """See `ByteStream`."""
+        raise NotImplementedError
+
+    def send_nowait(self, data: bytes | memoryview) -> int:
+        """See `PollableStream`."""
+        raise NotImplementedError
+
+    def end_nowait(self) -> None:
+        """Do as `send_eof`, which waits for nothing here. Raises OSError."""
+        raise NotImplementedError
+
+
 async def receive_in_turn(self: PollableStream, max_bytes: int = 65536) -> bytes:
     """Be the `receive` of a class of streams which counts what it gives."""
     turns = self.turns
@@ -251,6 +286,13 @@ class MultiplexedConnection(Protocol):
 
     async def accept(self) -> ByteStream:
         """Wait for the next stream that the peer opens. Raises OSError when the connection is over."""
+
+    async def serve_streams(self, on_stream: Callable[[ByteStream], None]) -> None:
+        """Call `on_stream` with each stream that the peer opens, once its first bytes are there, until the connection is over."""
+
+    @property
+    def is_confirmed(self) -> bool:
+        """Whether `wait_handshake_confirmed` need not wait."""
 
     def allow_peer_streams(self, wanted: bool) -> None:
         """Let the peer open streams, or refuse them, also those that were not accepted yet."""

@@ -40,7 +40,9 @@ class QuicConnectionContext:
         self._session: Session | None = None
         self._own_session: Session | None = None  # without an id
         self._binds: set[int | None] = set()
-        self._streams = 0  # that are served
+        self.streams = (
+            0  # that are served: as long as there are any, a connection that was admitted once stays
+        )
         self._revoked = False
         self._seconds = 0.0
 
@@ -56,6 +58,11 @@ class QuicConnectionContext:
         if self._session is not None and self._session.ended:  # torn down: the connection is not
             self._session = self._own_session = Session(self._session.identity, self.connection.protection)
         return self._session
+
+    @property
+    def is_open(self) -> bool:
+        """Whether requests are heard at once, since the client was admitted, and what it sends is no replay."""
+        return self._session is not None and self.connection.is_confirmed
 
     async def enter(self) -> bool:
         """Wait until a stream's request may be heard; return True for the one that is to be authenticated."""
@@ -96,12 +103,12 @@ class QuicConnectionContext:
 
     @contextlib.contextmanager
     def serving(self) -> Iterator[None]:
-        """Count a stream that is served: as long as there are any, a connection that was admitted once stays."""
-        self._streams += 1
+        """Count a stream that is served."""
+        self.streams += 1
         try:
             yield
         finally:
-            self._streams -= 1
+            self.streams -= 1
 
     def first_left(self, ending: Ending) -> None:
         """Let the next stream be authenticated, if the first one ended without that."""
@@ -148,7 +155,7 @@ class QuicConnectionContext:
 
     def _expire(self) -> None:
         """Disconnect a client that was not admitted; `admitted` stops the clock."""
-        if self._revoked and self._streams:
+        if self._revoked and self.streams:
             self._start_clock()
             return
         self.connection.close(

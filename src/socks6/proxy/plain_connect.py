@@ -1,6 +1,6 @@
 """Plain CONNECTs, served by callbacks from accept to close: no task, and mostly no conversation.
 
-A CONNECT is plain if it comes in one piece, over TCP or TLS, to an IP address that this proxy reaches itself, and nothing
+A CONNECT is plain if it comes in one piece, over TCP or TLS, or on a stream of QUIC whose client was admitted, to an IP address that this proxy reaches itself, and nothing
 has to be waited for to know its client: most have no options, and cost 119 Python calls instead of 389 (`python -m benchmarks
 counting`); those with credentials or a session go through a conversation at once (`PlainAdmission.admit_nowait`).
 Whatever else a client sends, and whatever must wait for more than the client's bytes, goes on in `ServerWorker.serve`, with
@@ -32,13 +32,15 @@ from socks6.net.sockets import (
     own_endpoint,
     tune,
 )
-from socks6.net.stream import ByteStream, ClosableStream
+from socks6.net.stream import ByteStream, ClosableStream, EventStream
 from socks6.net.transports.tls import TlsStream
 from socks6.net.wire_log import wire_trace
 from socks6.policy.identity import ANONYMOUS
 from socks6.proxy.commands import ProxyRequest, judge_literal
+from socks6.proxy.connection import ClientConnection
 from socks6.proxy.inbounds.base import PlainForm, PlainInbound, Tunnel
 from socks6.proxy.limits import holder_of
+from socks6.proxy.multiplexed import QuicConnectionContext
 from socks6.proxy.worker import ServerWorker
 from socks6.relay.datagrams.client_ports import ClientPort
 from socks6.relay.delivery import end_in_order
@@ -67,7 +69,9 @@ class PlainConnects:
         limits: ConnectionLimits,
         group: EagerTaskGroup,
         client_port: ClientPort | None = None,
+        quic: QuicConnectionContext | None = None,
     ) -> None:
+        """`quic` is the connection whose streams they are, then `limits` has counted them in by source."""
         self.worker: Final = worker
         self.inbound: Final = inbound
         protocol = worker.inbound(inbound)
@@ -78,6 +82,8 @@ class PlainConnects:
         self.limits: Final = limits
         self.group: Final = group
         self.client_port: Final = client_port
+        self.quic: Final = quic
+        self.on_admitted: Final = limits.mark_known if quic is None else None
 
     def serve(self, stream: ByteStream) -> bool:
         """Serve a client, whose socket is reset by closing it, to its end; False if its request cannot be a plain one."""
@@ -87,32 +93,58 @@ class PlainConnects:
         if isinstance(stream, SocketStream):
             if worker.authenticator.required and not self.admits:
                 return False
-            _PlainConnect(self, stream, stream).go_on()
+            _PlainConnect(self, stream, stream.send_nowait, stream).go_on()
         elif isinstance(stream, TlsStream) and isinstance(stream.beneath, SocketStream):
-            _PlainConnect(self, stream, stream.beneath).go_on()  # its certificate may say who the client is
+            _PlainConnect(
+                self, stream, stream.send_nowait, stream.beneath
+            ).go_on()  # its certificate may say who the client is
+        elif isinstance(stream, EventStream) and self.quic is not None and self.quic.is_open:
+            _PlainConnect(self, stream, stream.send_nowait, stream).go_on()
         else:
             return False
         return True
+
+    def leave(self, connection: ClientConnection) -> None:
+        """Count out a client that is gone."""
+        if self.quic is None:
+            self.limits.release(connection.stream)
+        else:
+            self.quic.streams -= 1
+            self.limits.leave(connection.source)
 
 
 class _PlainConnect:
     """One client."""
 
     __slots__ = (
-        "_authenticates", "_carrier", "_connection", "_form", "_joined", "_remote", "_shared", "_stream",
+        "_authenticates", "_carrier", "_connection", "_first", "_form", "_joined", "_remote", "_send_nowait", "_shared", "_stream",
     )  # fmt: skip
 
     def __init__(
-        self, shared: PlainConnects, stream: SocketStream | TlsStream, carrier: SocketStream
+        self,
+        shared: PlainConnects,
+        stream: ByteStream,
+        send_nowait: Callable[[bytes], int],
+        carrier: SocketStream | EventStream,
     ) -> None:
-        """`carrier` is the stream's socket: the stream itself, unless it speaks TLS."""
+        """`carrier` is the stream's socket: the stream itself, unless it speaks TLS. One of QUIC has none."""
         self._shared = shared
         self._stream = stream
+        self._send_nowait = send_nowait
         self._carrier = carrier
         self._connection = shared.worker.open(
-            stream, shared.inbound, client_port=shared.client_port, on_admitted=shared.limits.mark_known
+            stream,
+            shared.inbound,
+            client_port=shared.client_port,
+            on_admitted=shared.on_admitted,
+            shared=shared.quic,
         )
-        self._authenticates = shared.worker.authenticator.required  # unless its certificate does
+        self._first = False  # whether those of its QUIC connection wait for it to be authenticated
+        if shared.quic is None:
+            self._authenticates = shared.worker.authenticator.required  # unless its certificate does
+        else:
+            self._authenticates = False  # another stream has
+            shared.quic.streams += 1
         self._form: PlainForm | None = None  # once the client has greeted
         self._joined: PolledStreams | None = None
         self._remote: socket.socket | None = None
@@ -146,7 +178,13 @@ class _PlainConnect:
             self._wait()
             return
         form = self._form or (self._shared.forms.get(data[0]) if data else None)
-        if form is None or (self._authenticates and form.admit is None):
+        quic = self._shared.quic
+        session = None if quic is None else quic.session
+        if (
+            form is None
+            or (self._authenticates and form.admit is None)
+            or (quic is not None and session is None)
+        ):
             self._take_long_way(data)
         elif form.is_greeting is not None and self._form is None:
             self._greet(form, data)
@@ -159,12 +197,15 @@ class _PlainConnect:
             self._admit(form, data)
         else:
             host, port, size = plain
+            connection = self._connection
+            identity = session.identity if session is not None else connection.certified or ANONYMOUS
             self._carry_out(
                 ProxyRequest(
                     command=CONNECT,
                     host=host,
                     port=port,
-                    identity=self._connection.certified or ANONYMOUS,
+                    identity=identity,
+                    session=None if session is None else connection.admitted(identity, None),
                     initial_data=data[size:],
                 ),
                 form,
@@ -192,7 +233,24 @@ class _PlainConnect:
     def _wait(self) -> None:
         connection, shared = self._connection, self._shared
         shared.worker.monitor.add_handshake(connection.id, connection.deadline, connection.expire)
-        self._carrier.watch_readable(shared.poller, self.go_on)
+        carrier = self._carrier
+        if isinstance(carrier, SocketStream):
+            carrier.watch_readable(shared.poller, self.go_on)
+            return
+        carrier.report_to(self.go_on)
+        if carrier.readable:
+            self._read()
+
+    def _stop_waiting(self) -> None:
+        if isinstance(self._carrier, SocketStream):
+            self._carrier.on_readable = None
+        else:
+            self._carrier.report_to(None)
+
+    def _let_close(self) -> None:
+        """Have closing reset the client no more."""
+        if isinstance(self._carrier, SocketStream):
+            close_in_order(self._carrier.raw_socket)
 
     def _greet(self, form: PlainForm, data: bytes) -> None:
         """Answer a greeting, and wait for the request."""
@@ -211,7 +269,7 @@ class _PlainConnect:
         if form.admit is None:
             self._take_long_way(data)
             return
-        if form.admit_by_session is not None:
+        if form.admit_by_session is not None and self._shared.quic is None:
             names = self._shared.outbound is None
             admitted = form.admit_by_session(self._connection, data, names=names)
             if admitted is not None:
@@ -273,7 +331,7 @@ class _PlainConnect:
 
     def _send(self, data: bytes) -> bytes:
         """Send; return what was not taken. Raises OSError."""
-        return data[self._stream.send_nowait(data) :] if data else b""
+        return data[self._send_nowait(data) :] if data else b""
 
     # What waits, and is a handshake for `ServerWorker.serve` therefore.
 
@@ -285,6 +343,8 @@ class _PlainConnect:
             self._connection.secured and isinstance(self._stream, TlsStream) and self._stream.stuck
         ):
             await self._stream.send(unsent)
+        if self._shared.quic is not None:
+            self._first = await self._shared.quic.enter()
         return await self._shared.worker.handshake(self._connection, data)
 
     async def _leave_unsecured(self, stream: TlsStream, failure: TlsFailed) -> None:
@@ -310,7 +370,7 @@ class _PlainConnect:
         try:
             remote = await self._connection.connect(request)
         except OperationFailed as failure:
-            close_in_order(self._carrier.raw_socket)
+            self._let_close()
             return await self._answered(None, unsent + form.failure(failure.code))
         try:
             bound = remote.bound
@@ -349,11 +409,12 @@ class _PlainConnect:
         handshake: Coroutine[Any, Any, Tunnel | None],
         take_over: Callable[[Tunnel], bool] | None = None,
     ) -> None:
-        self._carrier.on_readable = None
-        self._carrier.poll_with(self._shared.poller)
+        self._stop_waiting()
+        if isinstance(self._carrier, SocketStream):
+            self._carrier.poll_with(self._shared.poller)
         group = self._shared.group
         if take_over is None:
-            close_in_order(self._carrier.raw_socket)
+            self._let_close()
             group.start(self._serve(handshake, lambda _: False))
         else:  # by callbacks, again, for which closing resets the client
             group.start(self._serve(handshake, take_over))
@@ -367,8 +428,10 @@ class _PlainConnect:
         try:
             taken = await self._shared.worker.serve(self._connection, handshake, take_over=take_over)
         finally:
+            if self._first and self._shared.quic is not None:
+                self._shared.quic.first_left(self._connection.ending)
             if not taken:
-                self._shared.limits.release(self._stream)
+                self._shared.leave(self._connection)
 
     # The relay, and the end.
 
@@ -377,7 +440,7 @@ class _PlainConnect:
         joined = self._shared.worker.relay.join(self._stream, remote, self._relay_over)
         if joined is None:
             return False
-        self._carrier.on_readable = None
+        self._stop_waiting()
         self._joined = joined
         self._connection.relaying_by_callbacks(joined)
         joined.start(first)
@@ -403,8 +466,9 @@ class _PlainConnect:
         if joined.ending is Ending.DONE:
             end_in_order(remote)
             if isinstance(remote, ClosableStream) and remote.close_nowait():
-                close_in_order(self._carrier.raw_socket)
-                self._stream.close()
+                self._let_close()
+                if isinstance(self._stream, ClosableStream):
+                    self._stream.close_nowait()
                 self._release_streams(joined, remote)
                 return
         group.start(self._close_streams(joined, remote))
@@ -429,10 +493,10 @@ class _PlainConnect:
         try:
             if joined.ending is Ending.DONE:
                 close_in_order(remote)
-                close_in_order(self._carrier.raw_socket)
+                self._let_close()
                 if self._carrier is not self._stream and isinstance(self._stream, TlsStream):
                     self._stream.discard_received()
-                self._carrier.close()
+                self._carrier.close_nowait()
             elif joined.delivers:
                 group = self._shared.group
                 group.start(self._deliver(joined, SocketStream(remote)))
@@ -463,8 +527,8 @@ class _PlainConnect:
 
     def _end(self) -> None:
         shared = self._shared
-        self._carrier.on_readable = None
+        self._stop_waiting()
         self._joined = self._remote = None
         shared.worker.close(self._connection)
-        shared.limits.release(self._stream)
+        shared.leave(self._connection)
         shared.group.remove(self)

@@ -30,7 +30,7 @@ from socks6.net.transports.base import (
 from socks6.net.transports.registry import TRANSPORTS
 from socks6.net.url import ProxyUrl
 from socks6.proxy.live import LiveTable
-from socks6.proxy.multiplexed import REFUSED
+from socks6.proxy.multiplexed import REFUSED, QuicConnectionContext
 from socks6.proxy.plain_connect import PlainConnects
 from socks6.proxy.worker import ServerWorker
 from socks6.relay.datagrams.client_ports import ClientPort, DtlsClientPort
@@ -90,24 +90,29 @@ class _ConnectionAcceptor:
         listener.on_refused = lambda source, reason: log.report(source, f"QUIC: {reason}")
 
     async def accept(
-        self, limits: tuple[ConnectionLimits, ConnectionLimits], group: asyncio.TaskGroup
+        self,
+        limits: tuple[ConnectionLimits, ConnectionLimits],
+        group: asyncio.TaskGroup,
+        plain_connects: Callable[[str], Callable[..., PlainConnects] | None],
     ) -> None:
         """Serve what comes, in tasks of `group`, until the listener is stopped.
 
         The first of `limits` counts streams, the second connections.
         """
+        make = plain_connects(self._inbound)
         while True:
             try:
                 connection = await self.listener.accept()
             except OSError:
                 return
-            self._serve(connection, limits, group)
+            self._serve(connection, limits, group, make)
 
     def _serve(
         self,
         connection: MultiplexedConnection,
         limits: tuple[ConnectionLimits, ConnectionLimits],
         group: asyncio.TaskGroup,
+        make: Callable[..., PlainConnects] | None,
     ) -> None:
         streams, connections = limits
         source = connection.remote.host
@@ -120,8 +125,21 @@ class _ConnectionAcceptor:
             connection.close()
             connections.leave(source)
 
-        task = group.create_task(self._worker.serve_connection(connection, self._inbound, limits=streams))
+        def by_callbacks(
+            shared: QuicConnectionContext, tasks: EagerTaskGroup
+        ) -> Callable[[ByteStream], bool]:
+            return _nothing_plain if make is None else make(group=tasks, quic=shared).serve
+
+        task = group.create_task(
+            self._worker.serve_connection(
+                connection, self._inbound, limits=streams, by_callbacks=by_callbacks
+            )
+        )
         task.add_done_callback(leave)
+
+
+def _nothing_plain(_: ByteStream) -> bool:
+    return False
 
 
 class _CutOff(Exception):
@@ -263,23 +281,27 @@ class Server:
         await self._worker.aclose()
         self._stopped.set()
 
-    def _plain_connects(
-        self, listening: _InboundListener, group: EagerTaskGroup
-    ) -> Callable[[ByteStream], bool] | None:
-        """Return what serves plain CONNECTs of a listener's clients; None where there is no such short way."""
+    def _plain_connects(self, inbound: str) -> Callable[..., PlainConnects] | None:
+        """Return what makes `PlainConnects`, the rest being given; None where there is no such short way."""
         outbound, poller = self._worker.outbound, self._worker.relay.shared_poller()
         if poller is None:
             return None
-        return PlainConnects(
+        return functools.partial(
+            PlainConnects,
             self._worker,
-            listening.inbound,
+            inbound,
             # an outbound derived from it may connect in its own way
             outbound=outbound if type(outbound) is DirectOutbound else None,
             poller=poller,
             limits=self._limits,
-            group=group,
-            client_port=listening.port,
-        ).serve
+        )
+
+    def _by_callbacks(
+        self, listening: _InboundListener, group: EagerTaskGroup
+    ) -> Callable[[ByteStream], bool] | None:
+        """Return what serves plain CONNECTs of a listener's clients; None where there is no such short way."""
+        make = self._plain_connects(listening.inbound)
+        return None if make is None else make(group=group, client_port=listening.port).serve
 
     async def _accept_until_stopped(self, clients: asyncio.TaskGroup, eager_clients: EagerTaskGroup) -> None:
         poller = self._worker.relay.shared_poller()
@@ -300,7 +322,7 @@ class Server:
                         observer=self._worker.events,
                         group=eager_clients,
                         poller=poller,
-                        by_callbacks=self._plain_connects(listening, eager_clients),
+                        by_callbacks=self._by_callbacks(listening, eager_clients),
                     ),
                     name=f"accept {listening.listener.url}",
                 )
@@ -309,7 +331,8 @@ class Server:
             limits = self._limits, self._quic_limits
             tasks += [
                 acceptors.create_task(
-                    acceptor.accept(limits, clients), name=f"accept {acceptor.listener.url}"
+                    acceptor.accept(limits, clients, self._plain_connects),
+                    name=f"accept {acceptor.listener.url}",
                 )
                 for acceptor in self._acceptors
             ]

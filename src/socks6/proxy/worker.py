@@ -9,6 +9,7 @@ from typing import Final
 from socks6.errors import CertificateRefused, ConfigurationError, TlsFailed
 from socks6.message.options import STANDARD, OptionTable
 from socks6.net.accept import ConnectionLimits
+from socks6.net.eager import EagerTaskGroup
 from socks6.net.encryption.contexts import ALPN
 from socks6.net.local_addresses import LocalAddresses
 from socks6.net.stream import AcceptedPeer, ByteStream, MultiplexedConnection, Outbound
@@ -182,26 +183,36 @@ class ServerWorker(ProxyContext):
             self.events.observe(UnexpectedError(where=f"connection {connection.id}", error=error))
 
     async def serve_connection(
-        self, connection: MultiplexedConnection, inbound: str = "socks6", *, limits: ConnectionLimits
+        self,
+        connection: MultiplexedConnection,
+        inbound: str = "socks6",
+        *,
+        limits: ConnectionLimits,
+        by_callbacks: Callable[[QuicConnectionContext, EagerTaskGroup], Callable[[ByteStream], bool]] = (
+            lambda *_: lambda _stream: False
+        ),
     ) -> None:
         """Serve all streams of a connection to its end, and close it. Raises nothing that a client can cause.
 
-        `limits` counts the streams.
+        `limits` counts the streams. `by_callbacks` makes what is offered each of them first (`PlainConnects.serve`).
         """
         shared = QuicConnectionContext(connection, functools.partial(self._serve_pushed, inbound))
         self._quic_connections.add(shared)
         try:
-            async with asyncio.TaskGroup() as group:
+            async with asyncio.TaskGroup() as group, EagerTaskGroup() as tasks:
                 deadline = connection.started + self.settings.handshake_timeout
                 shared.begin(group, deadline - asyncio.get_running_loop().time())
-                while stream := await _next_stream(connection):
+                serve_plain = by_callbacks(shared, tasks)
+
+                def serve(stream: ByteStream) -> None:
                     source = stream.remote.host
                     if refusal := limits.enter(source):
                         self.turned_away(source, refusal)
                         stream.abort()
-                        continue
-                    task = group.create_task(self._serve_one(stream, inbound, shared))
-                    task.add_done_callback(functools.partial(_leave, limits, source, stream))
+                    elif not serve_plain(stream):
+                        tasks.start(self._serve_one(stream, inbound, shared, lambda: limits.leave(source)))
+
+                await connection.serve_streams(serve)
         finally:
             self._quic_connections.discard(shared)
             shared.leave()
@@ -218,16 +229,22 @@ class ServerWorker(ProxyContext):
         self.close_datagrams()
         self.local_addresses.close()
 
-    async def _serve_one(self, stream: ByteStream, inbound: str, shared: QuicConnectionContext) -> None:
+    async def _serve_one(
+        self, stream: ByteStream, inbound: str, shared: QuicConnectionContext, leave: Callable[[], None]
+    ) -> None:
         """Serve one stream of several."""
-        first = await shared.enter()
-        connection = self.open(stream, inbound, shared=shared)
         try:
-            with shared.serving():
-                await self.serve(connection, self.handshake(connection))
+            first = await shared.enter()
+            connection = self.open(stream, inbound, shared=shared)
+            try:
+                with shared.serving():
+                    await self.serve(connection, self.handshake(connection))
+            finally:
+                if first:
+                    shared.first_left(connection.ending)
         finally:
-            if first:
-                shared.first_left(connection.ending)
+            stream.abort()
+            leave()
 
     async def _serve_pushed(
         self, inbound: str, shared: QuicConnectionContext, stream: ByteStream, accepted: AcceptedPeer
@@ -331,17 +348,3 @@ class ServerWorker(ProxyContext):
             await stay_silent(stream, connection.deadline)
         else:
             await linger(stream.beneath)
-
-
-async def _next_stream(connection: MultiplexedConnection) -> ByteStream | None:
-    """Return the next stream that the client opens; None when its connection is over."""
-    try:
-        return await connection.accept()
-    except OSError:
-        return None
-
-
-def _leave(limits: ConnectionLimits, source: str, stream: ByteStream, _: "asyncio.Task[None]") -> None:
-    """Clean up, also after a task that was cancelled before it began."""
-    stream.abort()
-    limits.leave(source)

@@ -4,19 +4,24 @@ import socket as sockets
 from typing import Final, Protocol
 
 from socks6.net.scratch import Scratch
-from socks6.net.stream import ByteStream
+from socks6.net.stream import ByteStream, EventStream
 from socks6.net.transports.tls import MAX_RECORD_BYTES, TlsStream
+
+PIECE_BYTES: Final = 65_536  # taken of a stream at a time
 
 
 class RelayEndpoint(Protocol):
     """One side. Belongs to the relay; the stream that it stands for belongs to the relay's caller."""
 
-    socket: sockets.socket  # for its events and its errors
     announces_end: bool  # the stream says that it ends, so that an end is none where its socket broke
 
     @property
     def margin(self) -> int:
         """By how many bytes `receive` may give more than it takes from the socket."""
+
+    @property
+    def socket(self) -> sockets.socket | None:
+        """For its events and its errors; None where a stream reports them."""
 
     @property
     def drained(self) -> bool:
@@ -106,11 +111,61 @@ class TlsEndpoint:
         return self._stream.flush_before_close() if last else self._stream.flush_nowait()
 
 
+class StreamEndpoint:
+    """A stream that reports its own events, as one of a QUIC connection does."""
+
+    __slots__ = ("_rest", "_send", "announces_end", "socket", "stream")
+    margin: Final = 0
+
+    def __init__(self, stream: EventStream) -> None:
+        self.stream = stream
+        self.socket = None
+        self.announces_end = True
+        self._send = stream.send_nowait
+        self._rest = memoryview(b"")
+
+    @property
+    def drained(self) -> bool:
+        return not self.stream.readable
+
+    def receive(self, scratch: Scratch) -> int | None:
+        data = self.stream.receive_nowait(min(PIECE_BYTES, len(scratch.plain)))
+        if data is None:
+            return None
+        size = len(data)
+        scratch.plain[:size] = data
+        return size
+
+    def put(self, data: bytes | memoryview) -> bool:
+        sent = self._send(data)
+        if sent == len(data):
+            return True
+        self._rest = memoryview(data)[sent:]
+        if sent and self.flush():
+            return True
+        self._rest = memoryview(bytes(self._rest))
+        return False
+
+    def flush(self) -> bool:
+        while self._rest:
+            sent = self._send(self._rest)
+            if not sent:
+                return False
+            self._rest = self._rest[sent:]
+        return True
+
+    def end(self, *, last: bool) -> bool:  # noqa: ARG002 - closing is cheap
+        self.stream.end_nowait()
+        return True
+
+
 def endpoint_of(stream: ByteStream) -> RelayEndpoint | None:
     """Return the end that a stream makes, None for streams that the relay's epoll cannot watch."""
     raw = stream.raw_socket
     if raw is not None:
         return SocketEndpoint(raw)
-    tls = stream.attribute(TlsStream)
-    carrier = None if tls is None else tls.beneath.raw_socket
-    return None if tls is None or carrier is None else TlsEndpoint(tls, carrier)
+    if (tls := stream.attribute(TlsStream)) is not None:
+        carrier = tls.beneath.raw_socket
+        return None if carrier is None else TlsEndpoint(tls, carrier)
+    events = stream.attribute(EventStream)
+    return None if events is None else StreamEndpoint(events)

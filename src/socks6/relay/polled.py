@@ -37,11 +37,16 @@ class PolledDirection(Direction, ABC):
 
     reverse: "PolledDirection"
 
-    def __init__(self, source_socket: socket.socket, poller: Poller) -> None:
+    source_socket: socket.socket
+
+    def __init__(self, source_socket: socket.socket | None, poller: Poller) -> None:
+        """Without a socket, something else calls `on_events`."""
         super().__init__()
         self.poller = poller
-        self.source_socket = source_socket
-        self.source_fd = source_socket.fileno()
+        self.source_fd = -1
+        if source_socket is not None:
+            self.source_socket = source_socket
+            self.source_fd = source_socket.fileno()
         self.held = False  # whether bytes wait for the sink
         self.left = False  # nothing more is to be done
         self.scheduled = False  # whether `go_on` is due
@@ -66,7 +71,7 @@ class PolledDirection(Direction, ABC):
             return
         if not self.reads:
             if events & select.EPOLLERR:
-                self._take_error()
+                self.take_error()
         elif events & ~WRITABLE and not self.scheduled:
             self.move(drain=bool(events & LAST))
 
@@ -122,7 +127,7 @@ class PolledDirection(Direction, ABC):
         if self.state is not FINISHED:
             self.discard()
 
-    def _take_error(self) -> None:
+    def take_error(self) -> None:
         """Act upon an error of the source that is not read now: the other direction cannot send to it."""
         if number := self.source_socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
             self.reverse.sink_broke(OSError(number, os.strerror(number)))

@@ -5,15 +5,21 @@ takes nothing. The state machine is `relay.joined`.
 """
 
 from socks6.compat import override
-from socks6.net.poller import READABLE, Poller
-from socks6.relay.endpoints import RelayEndpoint
+from socks6.net.poller import LAST, READABLE, WRITABLE, Poller
+from socks6.relay.endpoints import RelayEndpoint, StreamEndpoint
 from socks6.relay.joined import DROPPING, FINISHED, FINISHING, FLOWING, SendingFailed
 from socks6.relay.polled import LONE_BYTES, PIECES_PER_TURN, PolledDirection, PolledStreams
 
 
 def pump_streams(client: RelayEndpoint, remote: RelayEndpoint, poller: Poller) -> PolledStreams:
     """Return two joined streams. Their sockets must not block."""
-    return PolledStreams(PumpDirection(client, remote, poller), PumpDirection(remote, client, poller))
+    return PolledStreams(_direction(client, remote, poller), _direction(remote, client, poller))
+
+
+def _direction(source: RelayEndpoint, sink: RelayEndpoint, poller: Poller) -> "PumpDirection":
+    if isinstance(source, StreamEndpoint):
+        return StreamDirection(source, sink, poller)
+    return PumpDirection(source, sink, poller)
 
 
 class PumpDirection(PolledDirection):
@@ -113,4 +119,41 @@ class PumpDirection(PolledDirection):
     def _hold(self, size: int) -> None:
         self.held = True
         self._held_bytes = size
-        self.poller.add_writable(self.reverse.source_fd)
+        if self.reverse.source_fd >= 0:  # else the sink reports that without being asked
+            self.poller.add_writable(self.reverse.source_fd)
+
+
+class StreamDirection(PumpDirection):
+    """A direction whose source reports its own events."""
+
+    __slots__ = ("_stream",)
+
+    def __init__(self, source: StreamEndpoint, sink: RelayEndpoint, poller: Poller) -> None:
+        super().__init__(source, sink, poller)
+        self._stream = source.stream
+
+    @override
+    def watch(self) -> None:
+        self._stream.report_to(self._changed)
+        if self._stream.readable:
+            self.wake()
+
+    @override
+    def leave(self) -> None:
+        self._stream.report_to(None)
+        super().leave()
+
+    def _changed(self) -> None:
+        try:
+            if self.held or self.reverse.held or self.scheduled or self.state is not FLOWING or self.left:
+                self.on_events(READABLE | WRITABLE | LAST)
+            else:
+                self.move(drain=True)
+        except Exception as error:  # noqa: BLE001 - as in `Poller`
+            self.fail(error)
+
+    @override
+    def take_error(self) -> None:
+        error = self._stream.refusal
+        if error is not None and not self.reverse.over:
+            self.reverse.sink_broke(error)

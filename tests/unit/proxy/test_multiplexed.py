@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
@@ -51,6 +51,12 @@ class Idle(MultiplexedConnection):
     @override
     async def open(self) -> ByteStream:
         raise OSError("the peer allows none")
+
+    @override
+    async def serve_streams(self, on_stream: Callable[[ByteStream], None]) -> None:
+        """None come."""
+
+    is_confirmed = True
 
     @override
     async def wait_handshake_confirmed(self) -> None:

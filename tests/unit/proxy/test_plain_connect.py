@@ -10,14 +10,17 @@ import stat
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import pytest
+from typing_extensions import override
 
-from socks6.message.options import SessionId, SessionTeardown
+from socks6.message.options import Option, SessionId, SessionTeardown
 from socks6.message.requests import Request
 from socks6.net.encryption.contexts import TlsParameters, client_context
 from socks6.net.sockets import reset_on_close
-from socks6.net.stream import Protection
+from socks6.net.stream import ByteStream, Protection
 from socks6.net.transports.tls import TlsSession
 from socks6.net.url import ProxyUrl
 from socks6.policy.identity import Identity
@@ -32,8 +35,11 @@ from socks6.relay.streams import RelaySettings
 from socks6.telemetry import ConnectionEnded, ConnectionSecured, Ending, RemoteConnected
 from tests.kit.certificates import certificate
 from tests.kit.loops import Run
+from tests.kit.origins import Place, echo, refusing_place
 from tests.kit.outbounds import Recorder
-from tests.kit.streams import turns, until
+from tests.kit.quic import by_library
+from tests.kit.quic_clients import Slow, ask, proof, serving
+from tests.kit.streams import receive_all, receive_exactly, turns, until
 
 if sys.platform != "linux":
     pytest.skip("only Linux has the poller", allow_module_level=True)
@@ -433,3 +439,68 @@ def test_a_request_by_a_session_takes_no_task_and_its_relay_ends_with_the_sessio
             assert not opened.session.connections
 
     run(play())
+
+
+class Counting(ServerWorker):
+    """Counts the connections that took a task."""
+
+    tasks = 0
+
+    @override
+    async def serve(self, *about: Any, **more: Any) -> bool:
+        self.tasks += 1
+        return await super().serve(*about, **more)
+
+
+@by_library("library")
+def test_streams_of_quic_take_no_task_once_the_client_is_known(
+    run: Run, tmp_path: Path, library: str
+) -> None:
+    """Answers, data with the request, ends of halves, a refusal, a request in pieces, clients that leave."""
+    log = Recorder()
+
+    async def main() -> None:
+        users = Slow()
+        worker = Counting(authenticator=users, policy=Policy(allow_private=True), observers=[log])
+        bulk = os.urandom(100_000)
+        with echo() as place, refusing_place() as refusing:
+            async with serving(tmp_path, worker, library) as scene:
+                connection = await scene.connect()
+
+                async def connect(
+                    place: Place, *options: Option, after: bytes = b""
+                ) -> tuple[ByteStream, int]:
+                    asked = await ask(
+                        connection, *options, command=1, host=place.host, port=place.port, after=after
+                    )
+                    return asked.stream, (await asked.replies())[1].code
+
+                first, code = await connect(place, proof())
+                whole, *_ = await connect(place, after=bulk)
+                await whole.send_eof()
+                assert await receive_all(whole) == bulk
+                await whole.aclose()
+                slow = await connection.open()
+                for byte in Request(command=1, host=place.host, port=place.port).encode():
+                    await slow.send(bytes((byte,)))
+                    await asyncio.sleep(0.001)
+                await slow.send(b"here")
+                assert (await receive_exactly(slow, 20))[16:] == b"here"
+                assert worker.tasks == 2  # the first, and the one in pieces
+                assert (code, (await connect(refusing))[1]) == (0, 5)
+                stopping, _ = await connect(place)
+                stopping.stop_receiving()
+                await stopping.send(b"an answer that is not wanted")
+                await asyncio.sleep(0.05)  # it was refused before the client ends
+                await stopping.send_eof()
+                for stream in (slow, first):
+                    stream.abort()
+                await until(lambda: len(log.summaries) == 5)
+                assert not len(worker.connections)
+        endings = sorted((event.ending.value, event.bytes_up) for event in log.summaries)
+        assert endings == [("done", 100_000), ("failed", 0), ("reset", 0), ("reset", 4), ("reset", 28)]
+        assert {event.user for event in log.summaries} == {"alice"}
+        assert users.asked == 1
+        assert not log.errors
+
+    run(main())

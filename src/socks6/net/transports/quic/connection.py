@@ -6,11 +6,12 @@ import errno
 import os
 import socket
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Final, Protocol
 
 from socks6.compat import override
 from socks6.errors import LocalProtocolError
+from socks6.net.eager import Signal
 from socks6.net.scopes import time_limit
 from socks6.net.sockets import endpoint
 from socks6.net.stream import (
@@ -19,14 +20,13 @@ from socks6.net.stream import (
     SENDS_ALREADY,
     AbortCode,
     AttributeT,
-    ClosableStream,
     CodedAbortStream,
     Endpoint,
+    EventStream,
     FrameSink,
     Protection,
     SocketAddress,
     Substream,
-    check_idle,
     receive_in_turn,
     same_error,
     wake,
@@ -76,7 +76,7 @@ UNHEARD_SECONDS: Final = 5.0  # of the peer's silence while there are streams: t
 STALL_SECONDS: Final = 30.0  # for which an unread stream may hold up the others
 
 
-class QuicStream(ClosableStream, CodedAbortStream):
+class QuicStream(EventStream, CodedAbortStream):
     """A stream. FIN is the end of a direction, RESET_STREAM and STOP_SENDING are a reset."""
 
     protection: Final = Protection.ENCRYPTED
@@ -86,8 +86,9 @@ class QuicStream(ClosableStream, CodedAbortStream):
         "_closed",
         "_ended",
         "_failure",
+        "_on_event",
         "_pieces",
-        "_receiver",
+        "_readable",
         "_sender",
         "_sending_failure",
         "_sends",
@@ -113,17 +114,18 @@ class QuicStream(ClosableStream, CodedAbortStream):
         self._settled = False  # the peer has credit for what is unread, too
         self._failure: OSError | None = None  # of receiving
         self._sending_failure: OSError | None = None
-        self._receiver: asyncio.Future[None] | None = None
+        self._readable: Signal | None = None  # what a task waits for that receives
         self._sender: asyncio.Future[None] | None = None
         self._sends = False  # a call of `send` is under way
         self._unwanted = False  # what comes is dropped
         self.abort_code = ABORTED_CODE
+        self._on_event: Callable[[], None] | None = None
 
     def attribute(self, kind: type[AttributeT]) -> AttributeT | None:
+        if isinstance(self, kind):
+            return self
         substream = Substream(self.connection)
-        if isinstance(substream, kind):
-            return substream
-        return self if isinstance(self, kind) else None
+        return substream if isinstance(substream, kind) else None
 
     @property
     def local(self) -> Endpoint:
@@ -140,6 +142,7 @@ class QuicStream(ClosableStream, CodedAbortStream):
             return 0
         return self.connection.unacknowledged(self.id)
 
+    @override
     def receive_nowait(self, max_bytes: int) -> bytes | None:
         self._check_open()
         if not self._pieces:
@@ -176,13 +179,33 @@ class QuicStream(ClosableStream, CodedAbortStream):
         finally:
             self._sends = False
 
-    async def wait_readable(self) -> None:
-        if not (self._pieces or self._at_end or self._failure or self._closed):
-            check_idle(self._receiver, RECEIVES_ALREADY)
-            self._receiver = asyncio.get_running_loop().create_future()
-            await self._receiver
-            self.turns.waited()
+    @property
+    @override
+    def readable(self) -> bool:
+        return bool(self._pieces) or self._at_end or self._failure is not None or self._closed
 
+    @property
+    @override
+    def refusal(self) -> OSError | None:
+        return None if self._ended else self._sending_failure
+
+    def wait_readable(self) -> Awaitable[None]:
+        signal = self._readable
+        if signal is None:
+            signal = self._readable = Signal(self.connection.loop)
+        elif signal.waiter is not None:
+            raise LocalProtocolError(RECEIVES_ALREADY)
+        if self.readable:
+            signal.set()
+        else:
+            self.turns.waited()
+        return signal
+
+    @override
+    def report_to(self, on_event: Callable[[], None] | None) -> None:
+        self._on_event = on_event
+
+    @override
     def send_nowait(self, data: bytes | memoryview) -> int:
         self._check_sendable()
         if self.connection.is_full(self.id):
@@ -202,6 +225,10 @@ class QuicStream(ClosableStream, CodedAbortStream):
 
     async def send_eof(self) -> None:
         self._check_nobody_sends()
+        self.end_nowait()
+
+    @override
+    def end_nowait(self) -> None:
         self._check_open()
         if not self._ended:
             self._check_sendable()
@@ -229,7 +256,7 @@ class QuicStream(ClosableStream, CodedAbortStream):
         self._unwanted = self._at_end = True
         self._drop()
         self.connection.stop(self.id, STREAM_CLOSED_CODE)
-        wake(self._receiver)
+        self._changed()
 
     def abort(self) -> None:
         if not self._closed:
@@ -250,7 +277,7 @@ class QuicStream(ClosableStream, CodedAbortStream):
         if self._unwanted:
             self._drop()
         self._at_end = self._at_end or ended
-        wake(self._receiver)
+        self._changed()
 
     def reset_by_peer(self, code: int = ABORTED_CODE) -> None:
         """Accept no more bytes; those that are here can still be read, as with TCP.
@@ -263,7 +290,7 @@ class QuicStream(ClosableStream, CodedAbortStream):
             self._settle()
             while self.unread > MAX_BYTES_AFTER_RESET:
                 self.unread -= len(self._pieces.pop())
-        wake(self._receiver)
+        self._changed()
 
     def stopped_by_peer(self, code: int) -> None:
         """Fail the sender: the peer wants no more bytes."""
@@ -273,20 +300,30 @@ class QuicStream(ClosableStream, CodedAbortStream):
         else:
             self._sending_failure = ConnectionResetError(errno.ECONNRESET, _words_for(code))
         wake(self._sender)
+        self._changed()
 
     def failed(self, failure: OSError) -> None:
         """Fail both directions: the connection is over. What has come can still be read."""
         if not self._at_end:
             self._failure = self._failure or failure
         self._sending_failure = self._sending_failure or failure
-        wake(self._receiver)
         wake(self._sender)
+        self._changed()
 
     def writable(self) -> None:
         """Wake the sender."""
         wake(self._sender)
+        if self._on_event is not None:
+            self._on_event()
 
     # Inside.
+
+    def _changed(self) -> None:
+        """Report that receiving is worth a call."""
+        if self._on_event is not None:
+            self._on_event()
+        elif self._readable is not None and self._readable.waiter is not None:
+            self._readable.set()
 
     def _give(self, data: bytes | memoryview, *, ended: bool) -> None:
         try:
@@ -300,8 +337,8 @@ class QuicStream(ClosableStream, CodedAbortStream):
         code = self.abort_code if reset else STREAM_CLOSED_CODE
         stop = None if self._at_end or self._failure else code
         self.connection.left(self.id, reset=code if reset else None, stop=stop)
-        wake(self._receiver)
         wake(self._sender)
+        self._changed()
 
     def _drop(self) -> None:
         """Forget what will not be read."""
@@ -359,7 +396,7 @@ class QuicConnection:
         self, engine: QuicEngine, packet_transport: PacketTransport, remote: SocketAddress, *, is_client: bool
     ) -> None:
         self.engine: Final = engine
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         self._packet_transport = packet_transport
         self._remote = remote
         self._timer: asyncio.TimerHandle | None = None
@@ -369,6 +406,7 @@ class QuicConnection:
         self._peer_ids = PeerStreamIds(1 if is_client else 0)
         self._streams: dict[int, QuicStream] = {}
         self._arrived: deque[QuicStream] = deque()
+        self._on_stream: Callable[[QuicStream], None] | None = None
         self._full: dict[int, tuple[int, float]] = {}  # whose senders wait: unsent bytes, and since when
         self._starved_since: float | None = None
         self._frames = FrameQueue(engine)
@@ -394,7 +432,7 @@ class QuicConnection:
         self.over: OSError | None = None
         self.terminated: Terminated | None = None
         self.ended_here = False  # this side ended it
-        self.started = self.last_used = self._loop.time()
+        self.started = self.last_used = self.loop.time()
         self._sent_at = self.last_received_at = self._asked_at = self.started
         self.judge: Callable[[HandshakeDone], OSError | None] = lambda _done: None
         self.on_cid: Callable[[bytes, bool], None] = lambda _cid, _issued: None
@@ -457,21 +495,21 @@ class QuicConnection:
     @contextlib.contextmanager
     def watched(self, doubt: Callable[[], None]) -> Iterator[None]:
         """Call `doubt`, perhaps repeatedly, while probes stay unanswered, or no packet comes though an acknowledgement is due."""
-        sent_at = self._loop.time()
+        sent_at = self.loop.time()
 
         def look(again: bool) -> None:
-            silence = self._loop.time() - max(sent_at, self.last_received_at)
+            silence = self.loop.time() - max(sent_at, self.last_received_at)
             is_owed = self.last_received_at < sent_at or not self.engine.quiet
             if silence < self.patience - CONFIRM_SECONDS or not is_owed:
                 look_in(self.patience, False)
             elif not again:  # what came while the event loop was busy gets to be read
                 look_in(CONFIRM_SECONDS, True)
             else:
-                self._silent_since = self._loop.time()
+                self._silent_since = self.loop.time()
                 self._voice_doubts()
 
         def look_in(seconds: float, again: bool) -> None:
-            timers[:] = [self._loop.call_later(seconds, look, again)]
+            timers[:] = [self.loop.call_later(seconds, look, again)]
 
         timers: list[asyncio.TimerHandle] = []
         look_in(self.patience, False)
@@ -499,7 +537,7 @@ class QuicConnection:
 
         A peer may give credit by stream, or let one that it does not read hold up all others: this side cannot distinguish them.
         """
-        now = self._loop.time()
+        now = self.loop.time()
         if self._starved_since is not None and now - self._starved_since >= BLOCKED_SECONDS:
             return True
         patience = max(BLOCKED_SECONDS, 2 * self.engine.round_trip)
@@ -517,13 +555,24 @@ class QuicConnection:
             await self._watchers.wait()
         return self._arrived.popleft()
 
+    async def serve_streams(self, on_stream: Callable[[QuicStream], None]) -> None:
+        self._on_stream = on_stream
+        self._give_streams()
+        while self.over is None:
+            await self._watchers.wait()
+        self._on_stream = None
+
+    def _give_streams(self) -> None:
+        while self._arrived and self._on_stream is not None:
+            self._on_stream(self._arrived.popleft())
+
     def open_nowait(self) -> QuicStream | None:
         """Open a stream; None if the peer allows no more for now. Raises OSError."""
         self._check_open()
         stream_id = self.engine.open_stream()
         if stream_id is None:
             return None
-        self.last_used = self._loop.time()
+        self.last_used = self.loop.time()
         stream = self._streams[stream_id] = QuicStream(self, stream_id)
         return stream
 
@@ -540,6 +589,10 @@ class QuicConnection:
         self._refusing = not wanted
         while self._refusing and self._arrived:
             self._arrived.popleft().abort()
+
+    @property
+    def is_confirmed(self) -> bool:
+        return self.handshake is not None
 
     async def wait_handshake_confirmed(self) -> None:
         while self.handshake is None:
@@ -584,7 +637,7 @@ class QuicConnection:
     def close_when_unused(self) -> None:
         """Close in order once no stream is open here and what was sent has arrived, or soon after. Idempotent."""
         if self._unused_by is None and self.over is None:
-            self._unused_by = self._loop.time() + LINGER_SECONDS
+            self._unused_by = self.loop.time() + LINGER_SECONDS
             self._flush_soon()
 
     async def aclose(self) -> None:
@@ -623,7 +676,7 @@ class QuicConnection:
         if unsent < MAX_STREAM_UNSENT_BYTES and self.engine.unsent() < MAX_UNSENT_BYTES:
             return False
         if self._full.get(stream_id, (-1, 0.0))[0] != unsent:
-            self._full[stream_id] = (unsent, self._loop.time())
+            self._full[stream_id] = (unsent, self.loop.time())
         return True
 
     def unacknowledged(self, stream_id: int) -> int:
@@ -647,7 +700,7 @@ class QuicConnection:
         """Forget a stream that is closed here; `reset` and `stop` are the codes to reset it and to stop the peer with, if at all."""
         self._streams.pop(stream_id, None)
         self._full.pop(stream_id, None)
-        self.last_used = self._loop.time()
+        self.last_used = self.loop.time()
         if self.over is not None:
             return
         with contextlib.suppress(ConnectionError):  # it was over
@@ -662,7 +715,7 @@ class QuicConnection:
 
     def connect(self) -> None:
         """Begin, as the client."""
-        self.engine.connect(self._remote, self._loop.time())
+        self.engine.connect(self._remote, self.loop.time())
         self._flush()
 
     def path_changed(self) -> None:
@@ -680,7 +733,7 @@ class QuicConnection:
 
     def packets_received(self, data: bytes, size: int, source: SocketAddress) -> None:
         """Take a packet, or several of `size` bytes each; `batch_ended` must follow."""
-        self.last_received_at = self._loop.time()
+        self.last_received_at = self.loop.time()
         self.engine.receive(data, size, source, self.last_received_at)
 
     def batch_ended(self) -> None:
@@ -693,7 +746,7 @@ class QuicConnection:
         """Send what there is at the loop's next iteration."""
         if not self._flush_due:
             self._flush_due = True
-            self._loop.call_soon(self._flush_now)
+            self.loop.call_soon(self._flush_now)
 
     def _flush_now(self) -> None:
         self._flush_due = False
@@ -703,7 +756,7 @@ class QuicConnection:
 
     def _flush(self) -> None:  # noqa: C901 - split, each packet would cost a call more
         """Send what there is, and act upon the engine's events."""
-        now = self._loop.time()
+        now = self.loop.time()
         if self._frames.size:
             self._frames.feed()
         if self._frame_room.waiters and self._frames.size <= HALF_QUEUED_BYTES:
@@ -750,11 +803,11 @@ class QuicConnection:
         if self._timer is not None:
             self._timer.cancel()
         self._due = due
-        self._timer = self._loop.call_at(max(due, now), self._on_timer)
+        self._timer = self.loop.call_at(max(due, now), self._on_timer)
 
     def _on_timer(self) -> None:
         self._timer = None
-        now = self._loop.time()
+        now = self.loop.time()
         due = self.engine.timer()
         if due is not None and due <= now:
             self.engine.handle_timer(now)
@@ -793,8 +846,11 @@ class QuicConnection:
         for stream_id, (before, _) in list(self._full.items()):
             unsent = self.engine.unsent(stream_id)
             if room and unsent < MAX_STREAM_UNSENT_BYTES:
-                del self._full[stream_id]
-                self._streams[stream_id].writable()
+                self._full.pop(stream_id, None)
+                if (
+                    stream := self._streams.get(stream_id)
+                ) is not None:  # else it was left by what was woken before
+                    stream.writable()
             elif unsent != before:
                 self._full[stream_id] = (unsent, now)
 
@@ -854,6 +910,8 @@ class QuicConnection:
     def _take_events(self) -> None:
         while (event := self.engine.next_event()) is not None:
             self._take(event)
+        if self._arrived:
+            self._give_streams()
 
     def _take(self, event: Event) -> None:
         match event:
@@ -915,11 +973,12 @@ class QuicConnection:
         if self._refusing:
             self.left(stream_id, reset=ABORTED_CODE, stop=ABORTED_CODE)
             return None
-        self.last_used = self._loop.time()
+        self.last_used = self.loop.time()
         stream = QuicStream(self, stream_id)
         self._streams[stream_id] = stream
         self._arrived.append(stream)
-        self._watchers.wake()
+        if self._on_stream is None:
+            self._watchers.wake()
         return stream
 
     def _end(self, terminated: Terminated, failure: OSError | None = None) -> None:
