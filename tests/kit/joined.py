@@ -13,6 +13,7 @@ from socks6.net.encryption.contexts import TlsParameters, client_context, server
 from socks6.net.sockets import SocketStream
 from socks6.net.stream import ByteStream
 from socks6.net.transports.tls import TlsSession, TlsStream
+from socks6.relay.joined import JoinedStreams
 from socks6.relay.streams import RelayResult, RelaySettings, StreamRelay
 from tests.kit.certificates import certificate
 from tests.kit.memory import memory_stream_pair
@@ -21,10 +22,15 @@ from tests.kit.memory import memory_stream_pair
 class Joined:
     """A relay at work: `client` and `remote` are the peers at either end of it."""
 
-    def __init__(self, client: ByteStream, remote: ByteStream, relaying: asyncio.Task[RelayResult]) -> None:
+    def __init__(self, client: ByteStream, remote: ByteStream) -> None:
         self.client = client
         self.remote = remote
-        self.relaying = relaying
+        self.relaying: asyncio.Task[RelayResult]
+        self.streams: JoinedStreams | None = None  # once it is at work
+
+    def on_joined(self, streams: JoinedStreams) -> None:
+        """Keep what moves the bytes."""
+        self.streams = streams
 
     async def result(self) -> RelayResult:
         """Wait until the relay is over."""
@@ -53,10 +59,13 @@ async def joined(
             sock.setsockopt(socket.SOL_SOCKET, buffer, client_buffers)
     theirs, remote = REMOTES.get(path, make)()
     own_plane = StreamRelay(settings or usual_settings)
+    scene = Joined(client, remote)
     async with asyncio.TaskGroup() as group:
-        relaying = group.create_task((plane or own_plane).relay(ours, theirs, first=first))
+        relaying = scene.relaying = group.create_task(
+            (plane or own_plane).relay(ours, theirs, first=first, on_joined=scene.on_joined)
+        )
         try:
-            yield Joined(client, remote, relaying)
+            yield scene
         finally:
             relaying.cancel()
             with contextlib.suppress(asyncio.CancelledError):

@@ -30,7 +30,7 @@ QUOTA_PIECES: Final = (
     128  # a stream gets such a part of what is left of a quota: what it holds at the end is little
 )
 MIN_QUOTA_BUDGET: Final = 16_384  # of a quota, for datagrams that come before the timer looks again
-MAX_BUDGET: Final = 1 << 40  # where there is a quota alone
+MAX_BUDGET: Final = 1 << 40  # as good as any number of bytes: where there is a quota alone, or nothing
 
 
 class Scheduler(Protocol):
@@ -241,7 +241,7 @@ class Meter:
         if self._quota is not None:
             self._quota.check()
         waiting = len(self._queue)
-        share = MAX_PIECE
+        share = MAX_BUDGET
         if self._rate and waiting:
             share = max(int(self._tokens) // waiting, self._least)
         for _ in range(waiting):

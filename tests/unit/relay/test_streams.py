@@ -10,14 +10,19 @@ from dataclasses import replace
 import pytest
 
 from socks6.net.stream import ByteStream
+from socks6.relay.bandwidth import Meter
 from socks6.relay.delivery import deliver
 from socks6.relay.streams import RelayResult, StreamRelay
 from socks6.telemetry import Ending
+from tests.kit.clock import ManualScheduler
 from tests.kit.footprint import Footprint
 from tests.kit.joined import PATHS, RESETTING, SOCKETS, joined, tcp_pair
 from tests.kit.loops import LOOP_FACTORIES, Run
 from tests.kit.memory import memory_stream_pair
-from tests.kit.streams import BULK, receive_all, receive_exactly, turns
+from tests.kit.streams import BULK, receive_all, receive_exactly, turns, until
+
+
+RATE = 200_000
 
 
 def on(paths: Iterable[str]) -> pytest.MarkDecorator:
@@ -63,6 +68,49 @@ def test_bulk_goes_both_ways_at_once(run: Run, path: str) -> None:
             assert await receive_exactly(scene.remote, 11) == b"small again"
 
     run(play())
+
+
+@every_path
+def test_a_meter_holds_at_once_for_what_is_open_and_is_kept_both_ways(run: Run, path: str) -> None:
+    async def flood(near: ByteStream) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                await near.send(BULK)
+
+    async def play() -> None:
+        scheduler = ManualScheduler()
+        meters = Meter(scheduler), Meter(scheduler)
+        async with joined(path) as scene, asyncio.TaskGroup() as group:
+            senders = [group.create_task(flood(end)) for end in (scene.client, scene.remote)]
+            for end in (scene.remote, scene.client):
+                await receive_exactly(end, len(BULK) // 8)
+            assert scene.streams is not None
+            for meter in meters:
+                meter.set_limits(rate=RATE)
+            scene.streams.limit(*meters)
+            counts = []
+            others = [group.create_task(drain(end)) for end in (scene.remote, scene.client)]
+            for _ in range(2):
+                for _ in range(10):
+                    scheduler.advance(0.1)
+                    await turns()
+                counts.append([meter.carried for meter in meters])
+            for first, second in zip(*counts, strict=True):
+                assert second - first == pytest.approx(RATE, rel=0.2)  # TLS gives whole records
+            for meter in meters:
+                meter.set_limits()
+            scheduler.advance(0)
+            await until(lambda: all(meter.carried > len(BULK) // 8 for meter in meters))
+            for task in (*senders, *others):
+                task.cancel()
+
+    run(play())
+
+
+async def drain(stream: ByteStream) -> None:
+    """Receive for ever."""
+    while await stream.receive():
+        pass
 
 
 @every_path

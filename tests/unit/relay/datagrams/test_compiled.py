@@ -2,6 +2,7 @@
 
 import socket
 import sys
+from array import array
 from struct import pack, unpack_from
 
 import pytest
@@ -49,6 +50,12 @@ def test_it_is_the_best_where_it_was_compiled(monkeypatch: pytest.MonkeyPatch) -
     assert isinstance(best_forwarder(), CompiledForwarder)
     monkeypatch.setitem(sys.modules, "socks6.relay.datagrams.compiled", None)
     assert type(best_forwarder()) is PythonForwarder
+
+
+def test_a_budget_has_room_for_two_numbers() -> None:
+    entry = CompiledForwarder().open(NoFraming(), NoFraming(), PythonForwarder())  # type: ignore[arg-type]  # any owner
+    with pytest.raises(ValueError, match="a budget of less than two numbers"):
+        entry.core.limit(array("q", (0, 0)), array("q", (0,)))
 
 
 def test_sockets_that_are_gone_harm_nobody_elses_datagrams() -> None:

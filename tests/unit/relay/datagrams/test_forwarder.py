@@ -12,6 +12,7 @@ from socks6.message.datagrams import DatagramError, decode_message
 from socks6.message.dialect import DRAFT_12, GO_212, DatagramLayout, Dialect
 from socks6.message.framing import Framing, NoFraming, Socks5Framing, Socks6Framing
 from socks6.net.stream import DatagramRoute, SocketAddress
+from socks6.relay.bandwidth import DatagramBudget
 from socks6.relay.datagrams.forwarder import MAX_ENTRIES, AssociationEntry, ClientPath, FiveTuple, SlowPath
 from tests.kit.datagram_forwarders import forwarder_named
 from tests.kit.forwarding_scene import HOST, ID, LATER, everything, running, scene, udp_socket
@@ -169,6 +170,33 @@ def test_so_many_datagrams_are_taken_before_others_have_their_turn(forwarder: st
             play.forward_from_clients()
             play.forward_from_remotes()
             assert len(everything(play.remote)) == len(everything(play.client)) == count
+
+
+def test_no_more_goes_than_the_budgets_hold_each_way(forwarder: str) -> None:
+    with running(forwarder) as play:
+        up, down = DatagramBudget(), DatagramBudget()
+        up.cells[0], down.cells[0] = 1_500, 1
+        play.entry.limit(up, down)
+        play.send(*[play.message(bytes(1_000))] * 3)
+        play.answer(*[b"12345"] * 3)
+        play.forward_from_clients()
+        play.forward_from_remotes()
+        assert [len(everything(sock)) for sock in (play.remote, play.client)] == [
+            2,
+            1,
+        ]  # the last one is owed
+        assert (list(up.cells), list(down.cells)) == ([-500, 1], [-4, 2])
+        assert (play.up, play.down, play.forwarder.dropped) == ([], [], 0)
+        counts = play.entry.counts()
+        assert (counts.up_bytes, counts.down_bytes) == (2_000, 5)
+        up.cells[0] = 1
+        others = DatagramBudget(), DatagramBudget()
+        play.entry.limit(*others)
+        play.send(play.message(b"data"))
+        play.forward_from_clients()
+        assert (list(others[0].cells), up.cells[0]) == ([0, 1], 1)
+        play.entry.close()
+        play.entry.limit(up, down)
 
 
 def test_a_names_length_may_count_itself_in_dialect_212(forwarder: str) -> None:
