@@ -22,7 +22,17 @@ LISTENING = re.compile(r"listening on \S+:(\d+)")
 SECONDS = 30.0
 
 # What takes long to import, by the modules that come first, and what only some commands and listeners need.
-EXTRAS = {"OpenSSL", "aioquic", "argon2", "bcrypt", "cryptography", "qh3", "segno"}
+EXTRAS = {
+    "OpenSSL",
+    "aioquic",
+    "argon2",
+    "bcrypt",
+    "cryptography",
+    "opentelemetry",
+    "prometheus_client",
+    "qh3",
+    "segno",
+}
 SELDOM = {"ctypes", "email", "importlib.metadata", "tempfile", "tomllib", "typing_extensions", "unittest"}
 HTTP = {"h11", "http", "socks6.proxy.inbounds.http"}
 SOCKS5 = {"socks6.proxy.inbounds.socks5", "socks6.message.socks4"}

@@ -19,7 +19,10 @@ LEVELS: Final = {
     # what clients ask for is in every message: that takes a third -v, whatever else is logged of destinations
     wire_log.LOGGER.name: (logging.WARNING, logging.WARNING, logging.WARNING, logging.DEBUG),
 }
-OTHERS: Final = "asyncio"  # which says what no task has caught
+OTHERS: Final = (
+    "asyncio",
+    "opentelemetry",
+)  # which say what no task has caught, and what no collector has taken
 
 
 def set_up_logging(verbosity: int, form: str = "auto", path: str | None = None) -> logging.Logger:
@@ -37,7 +40,7 @@ def set_up_logging(verbosity: int, form: str = "auto", path: str | None = None) 
     for_people = path is None and form == "text"
     if isinstance(writer, BackgroundWriter) and not for_people:
         writer.describe_loss = lambda count: formatter.format(_loss(count))
-    for name in (LOGGER, OTHERS):
+    for name in (LOGGER, *OTHERS):
         logging.getLogger(name).handlers = [handler]
     command = logging.getLogger(COMMAND_LOGGER)
     command.propagate = False

@@ -17,7 +17,7 @@ from socks6.cli.common import notify, raise_descriptor_limit, run_loop
 from socks6.cli.load import LoadedConfig, load
 from socks6.cli.log import set_up_logging
 from socks6.cli.waiting import status_terminal
-from socks6.config.build import build_metrics, build_worker, find_faults
+from socks6.config.build import build_metrics, build_traces, build_worker, find_faults
 from socks6.config.own_certificate import with_certificate
 from socks6.config.reading import ConfigValues
 from socks6.config.server import CLIENT_LISTEN, ServerConfig
@@ -53,6 +53,9 @@ def run(arguments: Namespace) -> int:
     metrics = build_metrics(config)
     if metrics is not None:
         observers.append(metrics)
+    traces = build_traces(config, os.environ, f"socks6-{arguments.command}")
+    if traces is not None:
+        observers.append(traces)
     worker = build_worker(config, observers)
     server = Server(config.listen, worker, open_to_all=config.open_to_all)
     operator = Operator(server, worker, values, lambda: load_values(arguments, os.environ))
@@ -70,7 +73,11 @@ def run(arguments: Namespace) -> int:
 
         if isinstance(worker.outbound, UpstreamOutbound | UpstreamGroup):
             monitors = worker.outbound.monitors
-    run_loop(_serve(server, operator, monitors, services, status_line=config.status_line), config.loop)
+    try:
+        run_loop(_serve(server, operator, monitors, services, status_line=config.status_line), config.loop)
+    finally:
+        if traces is not None:
+            traces.close()
     return 0
 
 

@@ -1,7 +1,7 @@
 """Makes a server, and what it consists of, from its configuration; finds what a server would refuse."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from socks6.config.faults import Fault
@@ -21,6 +21,7 @@ from socks6.telemetry import Observer
 
 if TYPE_CHECKING:
     from socks6.observability.metrics import Metrics
+    from socks6.observability.traces import Traces
 
 
 def build_outbound(config: ServerConfig) -> Outbound:
@@ -99,6 +100,26 @@ def build_metrics(config: ServerConfig) -> "Metrics | None":
     except ImportError as error:
         raise ConfigurationError(f"metrics need {error.name}: {install_hint('metrics')}") from error
     return Metrics(users=config.metrics.users)
+
+
+def build_traces(config: ServerConfig, environment: Mapping[str, str], service: str) -> "Traces | None":
+    """Return what sends traces as a `service`, where the configuration or OTEL_... say to. Raises ConfigurationError without the extra."""
+    if config.traces is None and not _otel_is_wanted(environment):
+        return None
+    try:
+        from socks6.observability.traces import Traces, provider_for  # noqa: PLC0415 - as above
+    except ImportError as error:
+        raise ConfigurationError(f"traces need {error.name}: {install_hint('otel')}") from error
+    return Traces(provider_for(config.traces, service=service), destinations=config.log_destinations)
+
+
+def _otel_is_wanted(environment: Mapping[str, str]) -> bool:
+    """Return whether variables that OpenTelemetry specifies name a collector, and do not turn traces off."""
+    off = environment.get("OTEL_SDK_DISABLED", "").lower() == "true" or (
+        environment.get("OTEL_TRACES_EXPORTER", "otlp") != "otlp"
+    )
+    names = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+    return not off and any(map(environment.get, names))
 
 
 def find_faults(config: ServerConfig) -> Iterator[Fault]:

@@ -16,7 +16,7 @@ from socks6.net.dial import ATTEMPT_DELAY
 from socks6.net.resolve import LOOKUP_SECONDS
 from socks6.net.transports.base import MAX_SPARES
 from socks6.net.url import ProxyUrl
-from socks6.observability.settings import MetricsSettings
+from socks6.observability.settings import MetricsSettings, parse_collector
 from socks6.policy.rules import Policy, Rule
 from socks6.policy.stack import StackRule
 from socks6.proxy.authentication.base import (
@@ -53,6 +53,7 @@ TABLES: Final[Mapping[str, str]] = {
     "udp": "datagrams of SOCKS 6 clients",
     "timeouts": "time-outs",
     "metrics": "what Prometheus reads",
+    "traces": "what OpenTelemetry gets",
 }
 """What each table of a configuration file is about."""
 
@@ -174,6 +175,18 @@ class ServerConfig:
     )
     settings: Settings = field(default_factory=Settings, metadata={TABLE: ""})
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
+    traces: str | None = setting(
+        None,
+        "send traces to an OpenTelemetry collector (OTLP over HTTP, such as http://127.0.0.1:4318); each request is a span, with"
+        " its handshake, lookup, connecting and relay within it. Needs the extra otel",
+        key="traces.otlp",
+        flag="--otel",
+        unit="URL",
+        parse=parse_collector,
+        default_text="what OTEL_EXPORTER_OTLP_ENDPOINT says",
+        example='"http://127.0.0.1:4318"',
+        common=True,
+    )
     verbosity: int = setting(
         0,
         "1, or -v, logs each connection; 2, or -vv, every event; 3, or -vvv, every message, decoded (its secrets are masked; destinations are not)",

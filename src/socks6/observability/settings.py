@@ -2,6 +2,7 @@
 
 import re
 from typing import Final
+from urllib.parse import urlsplit
 
 from socks6.dataclass import dataclass
 from socks6.errors import ConfigurationError
@@ -18,6 +19,14 @@ def parse_place(text: str) -> Endpoint:
         raise ConfigurationError(f"{text!r} is not of the form HOST:PORT")
     url = ProxyUrl.parse_listener(f"http://{text}")
     return Endpoint(url.host, url.port)
+
+
+def parse_collector(text: str) -> str:
+    """Return the URL of a collector of traces, without its path of OTLP. Raises ConfigurationError."""
+    parts = urlsplit(text)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+        raise ConfigurationError(f"{text!r} is not of the form http://HOST:PORT")
+    return text.rstrip("/").removesuffix("/v1/traces")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

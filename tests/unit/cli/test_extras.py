@@ -38,11 +38,28 @@ def test_each_names_the_extra_that_its_url_needs(
     assert complaint.count("\n") == 1
 
 
-def test_metrics_name_their_extra(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("flags", "library", "extra"),
+    [
+        (("--metrics", "127.0.0.1:0"), "prometheus_client", "metrics"),
+        (("--otel", "http://127.0.0.1:9"), "opentelemetry", "otel"),
+    ],
+)
+def test_metrics_and_traces_name_theirs(
+    flags: tuple[str, ...],
+    library: str,
+    extra: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.delitem(sys.modules, "socks6.observability.metrics", raising=False)
-    monkeypatch.setitem(sys.modules, "prometheus_client", None)
-    assert main(["server", "--metrics", "127.0.0.1:0"]) == WRONG
-    hint = "metrics need prometheus_client: pip install 'pysocks6[metrics]' (in a clone: pip install '.[metrics]')"
-    assert capsys.readouterr().err == f"socks6: {hint}\n"
+    for name in [*sys.modules]:
+        if name.partition(".")[0] == library or name in {
+            "socks6.observability.metrics",
+            "socks6.observability.traces",
+        }:
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, library, None)
+    assert main(["server", *flags]) == WRONG
+    complaint = capsys.readouterr().err
+    assert f" need {library}" in complaint
+    assert complaint.endswith(f": pip install 'pysocks6[{extra}]' (in a clone: pip install '.[{extra}]')\n")

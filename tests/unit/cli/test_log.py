@@ -18,7 +18,7 @@ from socks6.observability.logs import ACCESS_LOGGER, LOGGER
 
 @pytest.fixture(autouse=True)
 def _loggers() -> Iterator[None]:
-    loggers = [logging.getLogger(name) for name in (*LEVELS, OTHERS, COMMAND_LOGGER)]
+    loggers = [logging.getLogger(name) for name in (*LEVELS, *OTHERS, COMMAND_LOGGER)]
     before = [(logger, logger.handlers, logger.level, logger.propagate) for logger in loggers]
     yield
     for logger, handlers, level, propagate in before:

@@ -9,12 +9,14 @@ import pytest
 from socks6.client.alternatives import CHECK_SECONDS, CONNECT_SECONDS, LATENCY_SECONDS
 from socks6.client.outbound import UpstreamOutbound
 from socks6.client.upstream_group import UpstreamGroup
-from socks6.config.build import build_outbound, build_worker, find_faults
+from socks6.config.build import build_metrics, build_outbound, build_traces, build_worker, find_faults
 from socks6.config.server import ServerConfig
 from socks6.errors import ConfigurationError
 from socks6.net.direct import DirectOutbound
 from socks6.net.encryption.contexts import TlsParameters
+from socks6.net.stream import Endpoint
 from socks6.net.url import ProxyUrl
+from socks6.observability.settings import MetricsSettings
 from socks6.proxy.service import Server
 from socks6.proxy.settings import Settings
 
@@ -139,3 +141,31 @@ def test_a_url_goes_before_the_setting_of_connections_made_ahead(query: str, spa
     outbound = build_outbound(ServerConfig(via=(via,), via_spare="1"))
     assert isinstance(outbound, UpstreamOutbound)
     assert outbound.client.url.spares == spares
+
+
+COLLECTOR: Final = "http://127.0.0.1:9"
+
+
+@pytest.mark.parametrize(
+    ("flag", "environment", "wanted"),
+    [
+        (None, {}, False),
+        (COLLECTOR, {}, True),
+        (None, {"OTEL_EXPORTER_OTLP_ENDPOINT": COLLECTOR}, True),
+        (None, {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": COLLECTOR, "OTEL_TRACES_EXPORTER": "otlp"}, True),
+        (None, {"OTEL_EXPORTER_OTLP_ENDPOINT": COLLECTOR, "OTEL_TRACES_EXPORTER": "none"}, False),
+        (None, {"OTEL_EXPORTER_OTLP_ENDPOINT": COLLECTOR, "OTEL_SDK_DISABLED": "true"}, False),
+    ],
+)
+def test_traces_are_sent_where_a_flag_or_opentelemetrys_variables_say(
+    flag: str | None, environment: dict[str, str], wanted: bool
+) -> None:
+    traces = build_traces(ServerConfig(traces=flag), environment, "socks6-server")
+    assert (traces is not None) == wanted
+    if traces is not None:
+        traces.close()
+
+
+def test_metrics_are_counted_where_they_are_served() -> None:
+    assert build_metrics(ServerConfig()) is None
+    assert build_metrics(ServerConfig(metrics=MetricsSettings(listen=Endpoint("127.0.0.1", 0)))) is not None

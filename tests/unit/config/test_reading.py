@@ -46,6 +46,7 @@ EVERYTHING: Final[dict[str, object]] = {
     "udp.multicast-interface": "lo",
     "metrics.listen": ("127.0.0.1", 9106),
     "metrics.users": 3,
+    "traces.otlp": "http://127.0.0.1:4318",
     "tls.certificate": "/etc/a.pem",
     "tls.key": "/b.key",
 }
@@ -125,6 +126,8 @@ idle-timeout = 4
 filtering = "address-dependent"
 remote-timeout = 5
 multicast-interface = "lo"
+[traces]
+otlp = "http://127.0.0.1:4318/v1/traces"
 [metrics]
 listen = "127.0.0.1:9106"
 users = 3

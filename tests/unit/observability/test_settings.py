@@ -4,7 +4,7 @@ import pytest
 
 from socks6.errors import ConfigurationError
 from socks6.net.stream import Endpoint
-from socks6.observability.settings import parse_place
+from socks6.observability.settings import parse_collector, parse_place
 
 
 @pytest.mark.parametrize(
@@ -26,3 +26,16 @@ def test_a_place(text: str, place: tuple[str, int]) -> None:
 def test_no_place(text: str) -> None:
     with pytest.raises(ConfigurationError):
         parse_place(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["http://127.0.0.1:4318", "http://127.0.0.1:4318/", "http://127.0.0.1:4318/v1/traces"]
+)
+def test_a_collector(text: str) -> None:
+    assert parse_collector(text) == "http://127.0.0.1:4318"
+
+
+@pytest.mark.parametrize("text", ["", "127.0.0.1:4318", "grpc://127.0.0.1:4317", "http://", "http://a?b"])
+def test_no_collector(text: str) -> None:
+    with pytest.raises(ConfigurationError):
+        parse_collector(text)
