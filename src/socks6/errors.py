@@ -19,7 +19,8 @@
     ├── DatagramFailed (OSError)               an ICMP error came back for a datagram
     └── OperationFailed (OSError)              the operation failed; `code` says how
         ├── GeneralFailure                     01
-        │   └── UpstreamFailed                 01 of a proxy in a chain
+        │   ├── UpstreamFailed                 01 of a proxy in a chain
+        │   └── OutgoingAddressFailed          01 where a user's outgoing address cannot be used
         ├── NotAllowed (PermissionError)       02
         ├── NetworkUnreachable                 03
         ├── HostUnreachable                    04
@@ -198,6 +199,10 @@ class GeneralFailure(OperationFailed, code=0x01, errno=errno.EIO):
 
 class UpstreamFailed(GeneralFailure):
     """Reply 01: the proxy that this one goes through failed, which its `__cause__` explains; `reason` names no destination."""
+
+
+class OutgoingAddressFailed(GeneralFailure):
+    """Reply 01: a user's connections cannot go out from the address that they are to; `reason` names no destination."""
 
 
 class NotAllowed(OperationFailed, PermissionError, code=0x02, errno=errno.EACCES):

@@ -350,6 +350,66 @@ def _passwd(parser: argparse.ArgumentParser) -> None:
     )
 
 
+LIMIT_FLAGS: Final = {
+    "connections": ("NUMBER", "at a time; 0 for what the server's setting says, here and in the next two"),
+    "associations": ("NUMBER", "UDP associations at a time"),
+    "bindings": ("NUMBER", "listeners of BIND at a time"),
+    "up": ("SIZE", "bytes per second from client to remote, of all connections together; 0 for any"),
+    "down": ("SIZE", "bytes per second from remote to client"),
+    "burst": ("SIZE", "bytes that may go at once after a pause; 0 for one second's worth"),
+    "quota": ("SIZE", "bytes of both directions in a period; 0 for any"),
+    "quota-period": ("day|month|ever", "the period, in UTC (default: month)"),
+    "expires": ("TIME", "when the user's time is over, such as 2027-01-31 (its first moment in UTC); never"),
+    "sources": ("NETWORKS", "that the user may log in from, such as 192.0.2.0/24,2001:db8::/32; '' for all"),
+    "outgoing": (
+        "ADDRESS",
+        "of the server, that the user's connections and datagrams go out from; '' for any",
+    ),
+}
+"""The flags of a user's limits: what stands for a value, and what it means."""
+
+
+def _users(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(
+        dest="action", metavar="add|set|list|show|remove|import|export", required=True
+    )
+
+    def action(
+        name: str, words: str, *, of_user: bool = True, as_json: bool = True
+    ) -> argparse.ArgumentParser:
+        made = actions.add_parser(name, help=words, description=f"{words.capitalize()}.", allow_abbrev=False)
+        if of_user:
+            made.add_argument("name", metavar="NAME", help="the user's name")
+        where = made.add_mutually_exclusive_group(required=True)
+        where.add_argument("--users-db", metavar="FILE", help="the database")
+        where.add_argument("--admin", metavar="PATH", help="the socket of a running server's --admin")
+        if as_json:
+            made.add_argument("--json", action="store_true", help="write JSON, one user a line")
+        return made
+
+    add = action("add", "add a user, whose password is asked for, or read from standard input")
+    change = action("set", "change a user, at once also for its open connections")
+    for made in (add, change):
+        made.add_argument("--generate", action="store_true", help="make a password, and print it")
+        for limit, (value, words) in LIMIT_FLAGS.items():
+            made.add_argument(f"--{limit}", metavar=value, help=words)
+        made.add_argument("--note", metavar="TEXT", help="for people")
+        made.add_argument("--disable", action="store_true", help="let the user in no more")
+    change.add_argument("--enable", action="store_true", help="let the user in again")
+    change.add_argument(
+        "--password", action="store_true", help="ask for a new password, or read it from standard input"
+    )
+    action("list", "list the users, and what is left of their quotas", of_user=False)
+    action("show", "show a user")
+    action("remove", "remove a user, whose open connections end", as_json=False)
+    load = action("import", "add the users of a file, all or none", of_user=False, as_json=False)
+    load.add_argument(
+        "file", metavar="FILE", help="lines of a users file or of htpasswd -B, or JSON; - for standard input"
+    )
+    load.add_argument("--replace", action="store_true", help="change users that are there already")
+    action("export", "write all users as JSON, one a line, with their hashes", of_user=False, as_json=False)
+
+
 def _cert(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="new|show", required=True)
     new = actions.add_parser("new", help="make a certificate that signs itself", allow_abbrev=False)
@@ -536,6 +596,24 @@ examples:
   socks6 passwd alice --file users.txt              adds alice, or changes her password
   pwgen 20 1 | tee secret | socks6 passwd alice --file users.txt
   socks6 passwd alice                               prints the line
+""",
+    ),
+    "users": CliCommand(
+        module="users",
+        add_flags=_users,
+        summary="add, change, list and remove the users of a database, and their limits",
+        description="Manage the users of a database: of its file, which servers may be using, or through a running server.",
+        examples="""\
+examples:
+  socks6 users add alice --users-db users.db --quota 10G --down 1M --expires 2027-01-31
+  pwgen 20 1 | tee secret | socks6 users add bob --users-db users.db
+  socks6 users set bob --users-db users.db --connections 5 --sources 192.0.2.0/24
+  socks6 users set bob --users-db users.db --disable
+  socks6 users list --users-db users.db
+  socks6 users import users.txt --users-db users.db
+  socks6 server --users-db users.db
+
+SIZE is a number of bytes, or one with k, M, G or T for powers of 1000.
 """,
     ),
     "cert": CliCommand(

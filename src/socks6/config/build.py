@@ -82,8 +82,10 @@ def _build_upstreams(config: ServerConfig) -> Outbound:
 
 def build_worker(config: ServerConfig, observers: Sequence[Observer] = ()) -> ServerWorker:
     """Return what serves the clients."""
+    database = config.open_users_database()
     return ServerWorker(
-        authenticator=config.authenticator(),
+        authenticator=config.authenticator(database),
+        usage_store=database,
         policy=config.policy,
         outbound=build_outbound(config),
         settings=config.settings,

@@ -8,7 +8,7 @@ import socket
 from collections import ChainMap
 from collections.abc import Iterator, Mapping
 from dataclasses import field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from socks6.config.upstream import UPSTREAM_VARIABLE, parse_upstream, read_urls_file
 from socks6.dataclass import dataclass
@@ -30,6 +30,9 @@ from socks6.proxy.authentication.table import UserTable, plain_entries
 from socks6.proxy.authentication.users_file import UsersFile, read_users_file
 from socks6.proxy.settings import Settings
 from socks6.setting import TABLE, DeclaredSetting, setting, settings_of
+
+if TYPE_CHECKING:
+    from socks6.proxy.authentication.users_database import UsersDatabase
 
 SERVER_LISTEN: Final = "socks6://127.0.0.1:1080"
 CLIENT_LISTEN: Final = "mixed://127.0.0.1:1080"
@@ -64,6 +67,12 @@ def by_table(root: type) -> dict[str, list[DeclaredSetting]]:
     for declared in settings_of(root):
         tables.setdefault(declared.table, []).append(declared)
     return {name: settings for name, settings in tables.items() if settings}
+
+
+def _check_database(path: str) -> str:
+    from socks6.proxy.authentication.users_database import check_database  # noqa: PLC0415 - SQLite takes 10 ms
+
+    return check_database(path)
 
 
 def _parse_user(name: str, password: str) -> PasswordHash:
@@ -229,6 +238,15 @@ class ServerConfig:
         example='"users"',
         common=True,
     )
+    users_database: str | None = setting(
+        None,
+        "let the users of a database in, whose limits and changes hold at once; `socks6 users` makes it",
+        key="users.database",
+        flag="--users-db",
+        unit="FILE",
+        parse=_check_database,
+        example='"users.db"',
+    )
     users: Mapping[str, PasswordHash] | None = setting(
         None,
         "let this user in; repeatable. SOCKS6_USERS (one a line) and --users are better places for passwords",
@@ -366,20 +384,32 @@ class ServerConfig:
             allow_private = all(url.is_local for url in self.listen)
         return Policy(allow_private=allow_private, rules=self.rules, stack=self.stack)
 
-    def authenticator(self) -> Authenticator:
-        """Return a new authenticator; a user of both kinds has the plain password."""
-        members = list(self._authenticators())
+    def open_users_database(self) -> "UsersDatabase | None":
+        """Return the database, to be opened when it is first used; None if there is none."""
+        if self.users_database is None:
+            return None
+        from socks6.proxy.authentication.users_database import UsersDatabase  # noqa: PLC0415 - as above
+
+        return UsersDatabase(self.users_database)
+
+    def authenticator(self, database: "UsersDatabase | None" = None) -> Authenticator:
+        """Return a new authenticator; a user of both kinds has the plain password. Without a `database` it opens its own."""
+        members = list(self._authenticators(database or self.open_users_database()))
         if len(members) > 1:
             from socks6.proxy.authentication.chain import AuthenticatorChain  # noqa: PLC0415 - which few need
 
             return AuthenticatorChain(members)
         return members[0] if members else NoAuthentication()
 
-    def _authenticators(self) -> Iterator[Authenticator]:
+    def _authenticators(self, database: "UsersDatabase | None") -> Iterator[Authenticator]:
         """Return those that know users, in the order that they are asked."""
         if self.users is not None or self.users_file is not None:
             in_file = self.users_file.entries if self.users_file else {}
             yield UserTable(ChainMap(dict(self.users), in_file) if self.users else in_file)  # type: ignore[arg-type]  # it is only read
+        if database is not None:
+            from socks6.proxy.authentication.database_users import DatabaseUsers  # noqa: PLC0415 - as above
+
+            yield DatabaseUsers(database)
         if self.auth_command or self.auth_url or self.auth_pam:
             yield from self._outside()
 

@@ -227,6 +227,7 @@ class Dialler:
     leg: Leg = Leg.PROXY_REMOTE
     syn_data: bytes | None = None
     deadline: float | None = None
+    local_address: str = ""  # to connect from
     begun: tuple[ResolvedAddress, socket.socket] | None = (
         None  # an address that is being connected to already
     )
@@ -240,7 +241,7 @@ class Dialler:
                 await wait_connected(sock, self.deadline)
             return sock
         syn_data, self.syn_data = self.syn_data, None
-        if not self.wanted and syn_data is None:
+        if not self.wanted and syn_data is None and not self.local_address:
             return await dial_address(address, deadline=self.deadline)
         dialled = await connect_with_options(
             address.family,
@@ -249,6 +250,7 @@ class Dialler:
             leg=self.leg,
             syn_data=syn_data,
             deadline=self.deadline,
+            local_address=self.local_address,
         )
         if syn_data is not None:
             self._first = dialled

@@ -1,6 +1,7 @@
 """The outbound without an upstream proxy: real sockets of this machine."""
 
 import asyncio
+import copy
 import dataclasses
 import errno
 import os
@@ -10,12 +11,12 @@ from functools import cached_property
 from typing import Final
 
 from socks6.compat import override
-from socks6.errors import ConnectionRefused, NotAllowed
+from socks6.errors import ConnectionRefused, NotAllowed, OutgoingAddressFailed
 from socks6.message.address import UNSPECIFIED_IPV4, is_unspecified
 from socks6.message.codes import Availability, Leg
 from socks6.message.options import HappyEyeballs, StackOption, Tfo, find
 from socks6.message.options.stack import ConnectFacts
-from socks6.net.bind import ANY_PORT, bind_directly
+from socks6.net.bind import ANY_PORT, bind_directly, family_of
 from socks6.net.datagrams.direct import USUAL, DatagramSettings, DirectAssociations
 from socks6.net.dial import (
     ATTEMPT_DELAY,
@@ -33,6 +34,7 @@ from socks6.net.sockets import (
     CONNECTING,
     SocketStream,
     begin_connecting,
+    bind_outgoing,
     stream_socket,
     wait_connected,
 )
@@ -85,6 +87,7 @@ class DirectOutbound(Outbound):
         self._racing = racing
         self._dns_server = dns_server
         self._bind_ports = bind_ports
+        self._local_address = ""
         self._associations = DirectAssociations(self._resolver, datagrams)
 
     @property
@@ -151,12 +154,27 @@ class DirectOutbound(Outbound):
         owner: Hashable = None,
         holder: Hashable = None,
     ) -> DatagramChannel:
+        if self._local_address:
+            if not is_unspecified(host) and host != self._local_address:
+                raise NotAllowed(f"the user's datagrams go out from {self._local_address}")
+            host = self._local_address
         try:
             return await self._associations.open(
                 host, port, judge=judge, options=options, owner=owner, holder=holder
             )
         except OSError as error:
+            if self._local_address and error.errno == errno.EADDRNOTAVAIL:
+                raise OutgoingAddressFailed(
+                    f"outgoing address {self._local_address}: {error.strerror}"
+                ) from error
             raise failure_for(error) from error
+
+    @override
+    def from_address(self, address: str) -> "DirectOutbound":
+        _ = self._connecting  # made now, it is shared
+        other = copy.copy(self)
+        other._local_address = address  # noqa: SLF001 - of the same class
+        return other
 
     @override
     async def aclose(self) -> None:
@@ -176,11 +194,21 @@ class DirectOutbound(Outbound):
             sock = stream_socket(family, socket.IPPROTO_TCP, tuned=tuned)
         except OSError as error:
             raise failure_for(error) from error
+        if self._local_address:
+            self._bind_outgoing(sock)
         number = begin_connecting(sock, address)
         if number in CONNECTED or number in CONNECTING:
             return sock, number in CONNECTED
         sock.close()
         raise failure_for(OSError(number, os.strerror(number)))
+
+    def _bind_outgoing(self, sock: socket.socket) -> None:
+        """Raises OperationFailed; the socket is closed then."""
+        try:
+            with on_failure(sock.close):
+                bind_outgoing(sock, self._local_address)
+        except OSError as error:
+            raise failure_for(error) from error
 
     async def finish_connecting(self, sock: socket.socket, holder: Hashable) -> None:
         """Wait until a socket is connected. Raises OperationFailed; the socket is closed then."""
@@ -223,8 +251,15 @@ class DirectOutbound(Outbound):
         else:
             async with asyncio.timeout_at(deadline):
                 addresses = _allowed(await self._resolver.resolve(host, port, holder=holder), host, judge)
+        if self._local_address:
+            addresses = _of_family(self._local_address, addresses)
         order = interleaved(addresses, self._first_family)
-        dialler = Dialler(wanted, syn_data=_syn_data(wanted, first_data), deadline=deadline)
+        dialler = Dialler(
+            wanted,
+            syn_data=_syn_data(wanted, first_data),
+            deadline=deadline,
+            local_address=self._local_address,
+        )
         shares = self._connecting
 
         async def dial(address: ResolvedAddress) -> socket.socket:
@@ -285,6 +320,12 @@ def _allowed(addresses: tuple[ResolvedAddress, ...], host: str, judge: Judge) ->
     if not allowed:
         raise NotAllowed(f"no address of {host} may be reached")
     return allowed
+
+
+def _of_family(local: str, addresses: tuple[ResolvedAddress, ...]) -> tuple[ResolvedAddress, ...]:
+    """Return the addresses of the family of a local one, or all if there are none: the attempt says why it fails."""
+    family = family_of(local)
+    return tuple(address for address in addresses if address.family == family) or addresses
 
 
 def _may_reach(address: ResolvedAddress, judge: Judge) -> bool:

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from socks6.compat import override
-from socks6.errors import LocalProtocolError
+from socks6.errors import LocalProtocolError, OutgoingAddressFailed
 from socks6.net.eager import Signal
 from socks6.net.stream import (
     NO_ENDPOINT,
@@ -57,6 +57,7 @@ family_of: Final[Callable[[socket.socket], int]] = socket.SocketType.family.__ge
 type_of: Final[Callable[[socket.socket], int]] = socket.SocketType.type.__get__
 INHERITS_OPTIONS: Final = sys.platform == "linux"  # accepted sockets, from the listening one
 NONBLOCKING: Final = socket.SOCK_NONBLOCK if sys.platform == "linux" else 0  # saves a call for each socket
+IP_BIND_ADDRESS_NO_PORT: Final = 24  # linux/in.h; Python has it since 3.12
 NONBLOCKING_STREAM: Final = socket.SOCK_STREAM.value | NONBLOCKING
 CONNECTING: Final = frozenset((errno.EINPROGRESS, errno.EALREADY))
 CONNECTED: Final = frozenset((0, errno.EISCONN))
@@ -504,6 +505,20 @@ def begin_connecting(sock: socket.socket, address: SocketAddress | str) -> int:
     error = sock.connect_ex(address)
     # Loopback has answered by now. Asking once more costs 0.5 µs, a needless wait in the loop 10 µs.
     return sock.connect_ex(address) if error == errno.EINPROGRESS else error
+
+
+def bind_outgoing(sock: socket.socket, address: str) -> None:
+    """Have a socket connect from an address of this machine. Raises OutgoingAddressFailed, OSError for one of the other family."""
+    if (":" in address) != (sock.family == socket.AF_INET6):
+        raise OSError(errno.EAFNOSUPPORT, f"the outgoing address {address} is of the other family")
+    try:
+        if (
+            sys.platform == "linux"
+        ):  # the port is chosen when it connects: as many as there are for each remote
+            sock.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
+        sock.bind((address, 0))
+    except OSError as error:
+        raise OutgoingAddressFailed(f"outgoing address {address}: {error.strerror}") from error
 
 
 async def finish_connecting(

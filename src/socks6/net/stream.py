@@ -9,7 +9,7 @@ from enum import IntEnum
 from typing import Final, NamedTuple, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from socks6.dataclass import dataclass
-from socks6.errors import LocalProtocolError
+from socks6.errors import LocalProtocolError, OutgoingAddressFailed
 from socks6.message.datagrams import DatagramPrefix
 from socks6.message.framing import Framing, NoFraming
 from socks6.message.options import StackOption
@@ -566,6 +566,13 @@ class Outbound(Protocol):
         claim a port that was reserved for an equal one (§ Port Parity options). `holder` is as for `connect`. Raises
         OperationFailed.
         """
+
+    def from_address(self, address: str) -> "Outbound":
+        """Return an outbound that connects, and opens ports for datagrams, from this address of the machine.
+
+        Raises OutgoingAddressFailed where another proxy does so.
+        """
+        raise OutgoingAddressFailed(f"outgoing address {address}: another proxy does the connecting")
 
     @property
     def name(self) -> str:

@@ -34,6 +34,7 @@ class BindingRegistry:
             "listeners",
             total=settings.listeners,
             per_holder=settings.listeners_per_user,
+            own="bindings",
             local_clients_too=True,
         )
         self._by_port: dict[int, list[BacklogListener]] = {}

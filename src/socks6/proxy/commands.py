@@ -36,7 +36,7 @@ from socks6.proxy.sessions import Session
 
 @dataclass(slots=True, kw_only=True)  # frozen, it takes three times as long to make: 3 µs of each CONNECT
 class ProxyRequest:
-    """What a client asks for, whatever protocol it speaks. Nobody changes it."""
+    """What a client asks for, whatever protocol it speaks. Only `ClientConnection.admit` changes it: its user's limits."""
 
     command: int  # socks6.message.codes.Command
     host: str
@@ -111,6 +111,8 @@ async def connect(
         permitted = permit_options(policy.stack, request.identity, request.options)
         if client is not None:
             apply_options(client, permitted, Leg.CLIENT_PROXY)
+    if outgoing := request.identity.limits.outgoing:
+        outbound = outbound.from_address(outgoing)
     connection = await outbound.connect(
         request.host,
         request.port,
@@ -150,6 +152,8 @@ async def associate(
     carrier = client.attribute(socket.socket)
     if carrier is not None:
         apply_options(carrier, permitted, Leg.CLIENT_PROXY)
+    if outgoing := request.identity.limits.outgoing:
+        outbound = outbound.from_address(outgoing)
     channel = await outbound.associate(
         request.host,
         request.port,
@@ -194,6 +198,8 @@ class _DatagramRules(DatagramJudge):
 
     @override
     def judge_place(self, host: str, address: str, port: int) -> bool:
+        if port == 0 and address == self.request.identity.limits.outgoing:
+            return True  # the operator named it
         # an endpoint to bind, whatever will arrive there: the rules about BIND apply
         return self.policy.judge_address(self.request.identity, Command.BIND, host, address, port).allowed
 
@@ -205,6 +211,9 @@ class _DatagramRules(DatagramJudge):
     @override
     def judge_address(self, host: str, address: str, port: int) -> bool:
         request = self.request
+        outgoing = request.identity.limits.outgoing
+        if outgoing and family_of(outgoing) != family_of(address):
+            return False  # it would go out from another address
         return self.policy.judge_address(request.identity, request.command, host, address, port).allowed
 
     @override

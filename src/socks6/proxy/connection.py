@@ -19,6 +19,7 @@ from socks6.errors import (
     GeneralFailure,
     NotAllowed,
     OperationFailed,
+    OutgoingAddressFailed,
     TlsFailed,
     UpstreamFailed,
 )
@@ -40,7 +41,7 @@ from socks6.policy.identity import ANONYMOUS, Identity
 from socks6.policy.user_limits import NO_LIMITS
 from socks6.protocol.methods.base import Credentials
 from socks6.proxy.accounts import USED_UP, Account
-from socks6.proxy.authentication.base import same_credentials
+from socks6.proxy.authentication.base import WRONG_CREDENTIALS, same_credentials
 from socks6.proxy.bind import BindOperation
 from socks6.proxy.commands import OpenedAssociation, ProxyRequest, associate, connect
 from socks6.proxy.context import ProxyContext, RequestJudge
@@ -202,11 +203,17 @@ class ClientConnection:
                 break
         self._authenticator = authenticator
         if identity is None:
-            reason = "wrong credentials"
-            if proxy.verifications.shuts_out(credentials, self.source):
-                reason = self.reason = "too many failed attempts"
-            self._report_refused_user((credentials.subject or b"").decode(errors="replace"), reason)
+            self._note_refusal(credentials)
         return identity
+
+    def _note_refusal(self, credentials: Credentials) -> None:
+        """Record why credentials were refused."""
+        reason = self._authenticator.refusal(credentials, self.source)
+        if self.proxy.verifications.shuts_out(credentials, self.source):
+            reason = "too many failed attempts"
+        if reason != WRONG_CREDENTIALS:
+            self.reason = reason
+        self._report_refused_user((credentials.subject or b"").decode(errors="replace"), reason)
 
     def still_vouched(self, identity: Identity) -> bool:
         """Return whether a client that was admitted on this connection would be now, after any reload."""
@@ -264,9 +271,15 @@ class ClientConnection:
     def admit(self, request: ProxyRequest) -> None:
         """Count a request against the limits of its user or source. Raises OperationFailed.
 
-        NotAllowed, too, if a reload came since the client was admitted, and it would not be now.
+        NotAllowed, too, if a reload or a change of the user came since the client was admitted, and it would not be now.
         """
         identity = request.identity
+        if identity.name and self.certified is None:
+            limits = self.proxy.authenticator.current_limits(identity)
+            if limits is None:
+                raise NotAllowed("the user was removed or disabled, or has expired")
+            if limits is not identity.limits:
+                request.identity = identity = dataclasses.replace(identity, limits=limits)
         if self._authenticator is not self.proxy.authenticator and not self.still_vouched(identity):
             raise NotAllowed("the user is gone, or has another password, since a reload")
         if identity.limits is not NO_LIMITS or identity.name in self.proxy.accounts.replaced:
@@ -334,6 +347,8 @@ class ClientConnection:
         self.answered(request, failure.code, failure.reason)
         if isinstance(failure, UpstreamFailed):
             self.ending = Ending.UPSTREAM
+        elif isinstance(failure, OutgoingAddressFailed):
+            self.ending = Ending.REFUSED
 
     def answered(self, request: ProxyRequest, code: int, reason: str = "") -> None:
         """Record a request that was answered with a reply code."""

@@ -303,9 +303,10 @@ class _PlainConnect:
             connection.admit(request)
             judge_literal(request, shared.worker.policy)
             holder = holder_of(request.identity, connection.source)
-            sock, connected = shared.outbound.begin_connecting(
-                request.host, request.port, holder, tuned=False
-            )
+            outbound = shared.outbound
+            if outgoing := request.identity.limits.outgoing:
+                outbound = outbound.from_address(outgoing)
+            sock, connected = outbound.begin_connecting(request.host, request.port, holder, tuned=False)
         except OperationFailed as failure:
             connection.failed(request, failure)
             unsent = self._send(form.admitted + form.failure(failure.code))

@@ -341,6 +341,8 @@ class Server:
             ]
             if names:
                 tasks.append(acceptors.create_task(self._follow_names(names), name="advertised names"))
+            if self._worker.authenticator.watched:
+                tasks.append(acceptors.create_task(self._worker.watch_users(), name="users"))
             await self._stopping.wait()
             for task in tasks:
                 task.cancel()

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Final
 
-from socks6.errors import CertificateRefused, ConfigurationError, TlsFailed
+from socks6.errors import AuthenticationBusy, CertificateRefused, ConfigurationError, TlsFailed
 from socks6.message.options import STANDARD, OptionTable
 from socks6.net.accept import ConnectionLimits
 from socks6.net.eager import EagerTaskGroup
@@ -17,7 +17,7 @@ from socks6.net.transports.tls import TlsStream
 from socks6.policy.identity import Identity
 from socks6.policy.rules import Policy
 from socks6.proxy.accounts import UsageStore
-from socks6.proxy.authentication.base import Authenticator, same_credentials
+from socks6.proxy.authentication.base import Authenticator, UserChange, same_credentials
 from socks6.proxy.connection import ClientConnection
 from socks6.proxy.context import ProxyContext, RequestJudge
 from socks6.proxy.inbounds.base import Inbound, PlainAdmission, Tunnel, linger, stay_silent
@@ -37,6 +37,8 @@ from socks6.telemetry import (
     Reloaded,
     UnexpectedError,
 )
+
+CHANGES_SECONDS: Final = 0.5  # after which a change of a user is noticed at the latest
 
 
 class ServerWorker(ProxyContext):
@@ -102,6 +104,38 @@ class ServerWorker(ProxyContext):
             for shared in tuple(self._quic_connections):
                 shared.revoke(lambda identity: same_credentials(authenticator, old, identity))
         self.events.observe(Reloaded())
+
+    async def watch_users(self) -> None:
+        """Act on changes of users, as the authenticator finds them, until cancelled; a fault of it is reported once."""
+        failed = False
+        while True:
+            await asyncio.sleep(CHANGES_SECONDS)
+            try:
+                for change in await self.authenticator.changes():
+                    self.user_changed(change)
+                failed = False
+            except AuthenticationBusy as busy:
+                if not failed:
+                    error = busy.__cause__ if isinstance(busy.__cause__, Exception) else busy
+                    self.events.observe(UnexpectedError(where="watching users", error=error))
+                failed = True
+
+    def user_changed(self, change: UserChange) -> None:
+        """Use what a user may do now: for its new requests, and for its connections.
+
+        Those of a user that may not use the proxy any more end. One with another password has to give it for the next request.
+        """
+        identity = Identity(name=change.name)
+        if change.refusal or change.new_password:
+            if self.sessions is not None:
+                self.sessions.store.revoke(lambda other: other != identity)
+            for shared in tuple(self._quic_connections):
+                shared.revoke(lambda other: other != identity)
+        if change.refusal:
+            for connection in tuple(self.connections.of_user(change.name)):
+                connection.end(Ending.KICKED, change.refusal)
+        elif (limits := self.authenticator.current_limits(identity)) is not None:
+            self.accounts.replace_limits(change.name, limits)
 
     async def serve_stream(
         self,

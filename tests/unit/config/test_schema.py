@@ -55,6 +55,7 @@ def test_the_example_has_every_default(tmp_path: Path) -> None:
 
 def test_the_example_has_every_other_key(tmp_path: Path) -> None:
     (tmp_path / "users").write_text("")
+    (tmp_path / "users.db").touch(0o600)
     (tmp_path / "upstream.url").write_text("socks6://proxy.example")
     authority("good").cert_pem.write_to_path(str(tmp_path / "auth-ca.pem"))
     defaults = read_configuration(uncommented(tmp_path, examples=False)).values

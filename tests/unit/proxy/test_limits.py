@@ -2,6 +2,7 @@ import pytest
 
 from socks6.errors import GeneralFailure
 from socks6.policy.identity import ANONYMOUS, Identity
+from socks6.policy.user_limits import UserLimits
 from socks6.proxy.limits import HolderLimits
 
 ALICE, BOB = Identity(name="alice"), Identity(name="bob")
@@ -23,6 +24,20 @@ def test_a_user_has_as_many_as_he_may_from_anywhere() -> None:
     counted.leave(held)
     counted.enter(ALICE, "192.0.2.1")
     assert counted.count == 3
+
+
+def test_a_user_may_have_a_limit_of_its_own() -> None:
+    counted = limits(total=0)
+    alice = Identity(name="alice", limits=UserLimits(associations=3, bindings=1))
+    for _ in range(3):
+        counted.enter(alice, "")
+    with pytest.raises(GeneralFailure, match="3 associations of alice already"):
+        counted.enter(alice, "")
+    bound = HolderLimits("listeners", total=0, per_holder=0, own="bindings")
+    bound.enter(alice, "")
+    with pytest.raises(GeneralFailure, match="1 listeners of alice already"):
+        bound.enter(alice, "")
+    bound.enter(BOB, "")
 
 
 def test_who_has_no_name_is_his_source() -> None:

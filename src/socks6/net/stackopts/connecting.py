@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from socks6.message.codes import Availability, Leg
 from socks6.message.options import Multipath, StackOption, Ttl
 from socks6.net.scopes import on_failure
-from socks6.net.sockets import finish_connecting, stream_socket
+from socks6.net.sockets import bind_outgoing, finish_connecting, stream_socket
 from socks6.net.stackopts.adapter import IPPROTO_MPTCP
 from socks6.net.stackopts.icmp_errors import collect_icmp_errors, next_icmp_error, stop_icmp_errors
 from socks6.net.stackopts.table import apply_options, for_leg, holds, write
@@ -34,8 +34,9 @@ async def connect_with_options(
     leg: Leg,
     syn_data: bytes | None = None,
     deadline: float | None = None,
+    local_address: str = "",
 ) -> ConnectedSocket:
-    """Connect to a numeric address with the options wanted of `leg`.
+    """Connect to a numeric address with the options wanted of `leg`, from `local_address` if there is one.
 
     `syn_data` goes with the SYN, as much as fits, if the kernel has the host's cookie; else it asks for one,
     also when it is empty. None: no TCP Fast Open. Raises OSError, TtlExpired with a router's address.
@@ -43,6 +44,8 @@ async def connect_with_options(
     wanted = for_leg(wanted, leg)
     sock = socket_with_options(family, wanted, leg)
     with on_failure(sock.close):
+        if local_address:
+            bind_outgoing(sock, local_address)
         reported = any(isinstance(option, Ttl) for option in wanted) and collect_icmp_errors(sock)
         error, sent = _begin(sock, address, syn_data)
         if reported:

@@ -1,19 +1,30 @@
 """What an authenticator is; the one that asks no client for credentials."""
 
-from typing import Final, Protocol
+from collections.abc import Sequence
+from typing import Final, NamedTuple, Protocol
 
 from socks6.compat import override
 from socks6.policy.identity import ANONYMOUS, Identity
+from socks6.policy.user_limits import UserLimits
 from socks6.protocol.methods.base import Credentials
 from socks6.telemetry import Observer
 
 DEFAULT_CONCURRENCY: Final = 64  # checks at a time
 AUTH_SECONDS: Final = 5.0  # for an authenticator outside of this process to answer
 CACHE_SECONDS: Final = 60.0  # that its answer holds
+WRONG_CREDENTIALS: Final = "wrong credentials"
 
 
 class UserUnknown(LookupError):
     """An authenticator does not know the user: of several (`chain.AuthenticatorChain`), the next is asked."""
+
+
+class UserChange(NamedTuple):
+    """What has become of a user since it logged in."""
+
+    name: str
+    refusal: str = ""  # why it may not use the proxy any more; "" if it may
+    new_password: bool = False
 
 
 class Authenticator(Protocol):
@@ -60,6 +71,23 @@ class Authenticator(Protocol):
         it was.
         """
         return None
+
+    def current_limits(self, identity: Identity) -> UserLimits | None:
+        """Return the limits that a user has now, whatever they were when it logged in; None if it may not use the proxy any more."""
+        return identity.limits
+
+    def refusal(self, credentials: Credentials, source: str = "") -> str:  # noqa: ARG002 - for user tables
+        """Return, for the log, why `verify` has just given None."""
+        return WRONG_CREDENTIALS
+
+    @property
+    def watched(self) -> bool:
+        """Whether users may change without a reload, so that `changes` is to be asked."""
+        return False
+
+    async def changes(self) -> Sequence[UserChange]:
+        """Return what has changed since the last call, of users that have logged in. Raises AuthenticationBusy."""
+        return ()
 
     def inherit(self, old: "Authenticator") -> None:  # noqa: ARG002 - for caches
         """Take over what the authenticator that this one replaces has cached of users that are the same."""

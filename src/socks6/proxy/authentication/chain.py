@@ -11,8 +11,9 @@ from typing import Final
 
 from socks6.compat import override
 from socks6.policy.identity import Identity
+from socks6.policy.user_limits import UserLimits
 from socks6.protocol.methods.base import Credentials
-from socks6.proxy.authentication.base import Authenticator, UserUnknown
+from socks6.proxy.authentication.base import Authenticator, UserChange, UserUnknown
 from socks6.telemetry import Observer
 
 REMEMBERED_DURATIONS: Final = 64  # of each one's refusals
@@ -130,6 +131,39 @@ class AuthenticatorChain(Authenticator):
             if knows is None:
                 may_know.append(member.credential_version(identity))
         return tuple(may_know) or None
+
+    @override
+    def current_limits(self, identity: Identity) -> UserLimits | None:
+        """Return those of the member that knows the user; otherwise None if a member that may know it refuses it."""
+        name = identity.name.encode()
+        for member in self.members:
+            knows = member.knows(name)
+            limits = identity.limits if knows is False else member.current_limits(identity)
+            if knows or limits is None:
+                return limits
+        return identity.limits
+
+    @override
+    def refusal(self, credentials: Credentials, source: str = "") -> str:
+        name = credentials.subject or b""
+        decides = next((member for member in self.members if member.knows(name)), self.members[-1])
+        return decides.refusal(credentials, source)
+
+    @property
+    @override
+    def watched(self) -> bool:
+        return any(member.watched for member in self.members)
+
+    @override
+    async def changes(self) -> Sequence[UserChange]:
+        found: list[UserChange] = []
+        for index, member in enumerate(self.members):
+            found += [
+                change
+                for change in await member.changes()
+                if not any(before.knows(change.name.encode()) for before in self.members[:index])
+            ]
+        return found
 
     @override
     def inherit(self, old: Authenticator) -> None:

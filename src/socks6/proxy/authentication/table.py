@@ -144,7 +144,7 @@ class UserTable(Authenticator):
     ) -> None:
         self._users = dict(entries) if isinstance(entries, dict) else entries
         self._count = len(entries)
-        self._stand_in = _most_usual(entries)
+        self._stand_in = most_usual(entries)
         self._room = queue
         proofs = CredentialCache(seconds=remembered_seconds, size=remembered, clock=clock)
         self.checker = PasswordChecker(threads, proofs)
@@ -160,7 +160,7 @@ class UserTable(Authenticator):
         return self._count
 
     @override
-    def knows(self, name: bytes) -> bool:
+    def knows(self, name: bytes) -> bool | None:
         return name.decode(errors="replace") in self._users
 
     @property
@@ -216,9 +216,14 @@ class UserTable(Authenticator):
         if hashed.cost:
             return await self._check(hashed, password, proof)
         right = hashed.matches(password)
-        if not right and self._stand_in.cost:
-            await self._check(self._stand_in, password, None)
+        if not right:
+            await self._check_stand_in(password)
         return right
+
+    async def _check_stand_in(self, password: bytes) -> None:
+        """Take as long as most checks of passwords do. Raises AuthenticationBusy."""
+        if self._stand_in.cost:
+            await self._check(self._stand_in, password, None)
 
     async def _check(self, hashed: PasswordHash, password: bytes, proof: bytes | None) -> bool:
         """Check a slow hash in a thread, unless it was found right lately. Raises AuthenticationBusy."""
@@ -242,7 +247,7 @@ def plain_entries(passwords: Mapping[str, str]) -> dict[str, PasswordHash]:
     return entries
 
 
-def _most_usual(entries: Mapping[str, PasswordHash]) -> PasswordHash:
+def most_usual(entries: Mapping[str, PasswordHash]) -> PasswordHash:
     """Return one of the hashes that cost what most of them cost."""
     costs: Counter[str] = Counter()
     examples: dict[str, str] = {}

@@ -49,7 +49,8 @@ class _HttpClient:
         self._unauthenticated = 0  # requests in a row
         self._refusal = ""
         self._ending = Ending.UNAUTHENTICATED
-        self._proven: tuple[UsernamePasswordCredentials, Identity] | None = None
+        # and the version of these credentials
+        self._proven: tuple[UsernamePasswordCredentials, Identity, object] | None = None
 
     async def serve(self, initial_data: bytes) -> Tunnel | None:
         """Serve requests until the connection ends or becomes a tunnel."""
@@ -136,12 +137,17 @@ class _HttpClient:
         if credentials is None:
             return None
         if self._proven is not None and self._proven[0] == credentials:
-            identity = self._proven[1]
-            if self._connection.still_vouched(identity):
+            identity, version = self._proven[1:]
+            if self._connection.still_vouched(identity) and version == self._credential_version(identity):
                 return identity
         verified = await self._connection.verify(credentials)
-        self._proven = None if verified is None else (credentials, verified)
+        self._proven = None
+        if verified is not None:
+            self._proven = credentials, verified, self._credential_version(verified)
         return verified
+
+    def _credential_version(self, identity: Identity) -> object:
+        return self._connection.proxy.authenticator.credential_version(identity)
 
     def _record_end(self, event: HttpEvent | None) -> None:
         """Record why a client goes without a request, or that it broke the protocol."""

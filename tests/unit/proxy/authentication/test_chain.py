@@ -1,17 +1,19 @@
 """Several authenticators as one."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Final
 
 import pytest
 
 from socks6.compat import override
 from socks6.policy.identity import Identity
+from socks6.policy.user_limits import UserLimits
 from socks6.protocol.methods.base import Credentials
 from socks6.protocol.methods.userpass import UsernamePasswordCredentials
-from socks6.proxy.authentication.base import Authenticator, UserUnknown
+from socks6.proxy.authentication.base import WRONG_CREDENTIALS, Authenticator, UserChange, UserUnknown
 from socks6.proxy.authentication.chain import FIRST_DURATION, AuthenticatorChain, RefusalDurations
-from socks6.proxy.authentication.table import UserTable
+from socks6.proxy.authentication.table import UserTable, plain_entries
 from socks6.telemetry import EventHub, Observer
 from tests.kit.loops import Run
 
@@ -177,3 +179,53 @@ def test_numbers_are_those_of_all_members() -> None:
     assert chain.concurrency == table.concurrency + 64
     assert (chain.knows(b"alice"), chain.knows(b"nobody")) == (True, None)
     assert AuthenticatorChain([table]).knows(b"nobody") is False
+
+
+class Watched(UserTable):
+    """Its users may change."""
+
+    watched = True
+
+    def __init__(self, users: dict[str, str], *found: UserChange, knows: bool | None = True) -> None:
+        super().__init__(plain_entries(users))
+        self.found = found
+        self.known = knows
+
+    @override
+    def knows(self, name: bytes) -> bool | None:
+        return self.known if name.decode() in self._users else None
+
+    @override
+    def current_limits(self, identity: Identity) -> UserLimits | None:
+        return UserLimits(quota=7) if self.known else None
+
+    @override
+    def refusal(self, credentials: Credentials, source: str = "") -> str:
+        return "expired"
+
+    @override
+    async def changes(self) -> Sequence[UserChange]:
+        return self.found
+
+
+def test_changes_are_told_of_users_that_no_earlier_one_knows(run: Run) -> None:
+    changes = UserChange("bob", "gone"), UserChange("carl", "gone")
+    local = UserTable.from_plain(LOCAL)
+    chain = AuthenticatorChain([local, Watched({"carl": "x"}, *changes)])
+
+    async def play() -> None:
+        assert await chain.changes() == [changes[1]]
+        assert chain.watched
+        assert not AuthenticatorChain([local]).watched
+
+    run(play())
+
+
+def test_limits_and_reasons_are_those_of_who_decides() -> None:
+    bob, carl, dora = (Identity(name=name) for name in ("bob", "carl", "dora"))
+    chain = AuthenticatorChain([UserTable.from_plain(LOCAL), Watched({"carl": "x"})])
+    assert [chain.current_limits(user) for user in (bob, carl)] == [bob.limits, UserLimits(quota=7)]
+    assert [chain.refusal(offer(name, "x")) for name in ("bob", "carl")] == [WRONG_CREDENTIALS, "expired"]
+    gone = AuthenticatorChain([UserTable.from_plain(LOCAL), Watched({"carl": "x"}, knows=None)])
+    assert [gone.current_limits(user) for user in (carl, dora)] == [None, None]
+    assert AuthenticatorChain([Outside({})]).current_limits(dora) is dora.limits
