@@ -62,7 +62,7 @@ class UserLimits:
     bindings: int = 0
     up: int = 0  # bytes/s from client to remote, of all connections together
     down: int = 0  # bytes/s from remote to client
-    burst: int = 0  # bytes that may go at once after a pause; 0: one second's worth
+    burst: int = 0  # bytes that may go at once after a pause; 0: what goes in 1/8 s, at least 16 KiB
     quota: int = 0  # bytes of both directions together, in a period
     quota_period: QuotaPeriod = QuotaPeriod.MONTH
     expires: datetime | None = None  # in UTC
