@@ -356,7 +356,7 @@ LIMIT_FLAGS: Final = {
     "bindings": ("NUMBER", "listeners of BIND at a time"),
     "up": ("SIZE", "bytes per second from client to remote, of all connections together; 0 for any"),
     "down": ("SIZE", "bytes per second from remote to client"),
-    "burst": ("SIZE", "bytes that may go at once after a pause; 0 for one second's worth"),
+    "burst": ("SIZE", "bytes that may go at once after a pause; 0 for what goes in 1/8 s"),
     "quota": ("SIZE", "bytes of both directions in a period; 0 for any"),
     "quota-period": ("day|month|ever", "the period, in UTC (default: month)"),
     "expires": ("TIME", "when the user's time is over, such as 2027-01-31 (its first moment in UTC); never"),
