@@ -322,14 +322,28 @@ class EventHub(Observer):
     """Gives each event to the observers that want it."""
 
     def __init__(self, observers: Sequence[Observer] = ()) -> None:
-        self._takers: Final = {
+        self._observers = tuple(observers)
+        self._settle()
+
+    def attach(self, observer: Observer) -> None:
+        """Give an observer what it wants now, from now on. For the thread whose events they are."""
+        self._observers = (*self._observers, observer)
+        self._settle()
+
+    def detach(self, observer: Observer) -> None:
+        """Give an observer nothing more. Idempotent."""
+        self._observers = tuple(other for other in self._observers if other is not observer)
+        self._settle()
+
+    def _settle(self) -> None:
+        self._takers = {
             event: tuple(
-                observer for observer in observers if observer.wants is None or event in observer.wants
+                observer for observer in self._observers if observer.wants is None or event in observer.wants
             )
             for event in EVENTS
         }
         # to be asked before an event is made that happens often
-        self.wanted: Final = frozenset(event for event, takers in self._takers.items() if takers)
+        self.wanted = frozenset(event for event, takers in self._takers.items() if takers)
 
     @override
     def observe(self, event: Event) -> None:

@@ -84,6 +84,8 @@ def proxy(
     """
     if "--listen" not in arguments:
         arguments = ("--listen", f"{'mixed' if command == 'client' else 'socks6'}://127.0.0.1:0", *arguments)
+    if "--admin" not in arguments:
+        arguments = ("--no-admin", *arguments)
     arguments = (command, "--drain", "0.2", *arguments)
     everything = {**ENVIRONMENT, **(environment or {})}
     with Command(

@@ -15,6 +15,7 @@ from socks6.telemetry import (
     EventHub,
     Listening,
     Observer,
+    Reloaded,
     Stopping,
     log_contained,
 )
@@ -100,3 +101,14 @@ def test_outside_a_loop_it_goes_to_the_log(caplog: pytest.LogCaptureFixture) -> 
 def test_an_observer_says_what_it_does() -> None:
     with pytest.raises(TypeError, match="observe"):
         Observer()  # type: ignore[abstract]  # the very thing that is tested
+
+
+def test_an_observer_that_comes_later_gets_what_it_wants_until_it_leaves() -> None:
+    hub, late = EventHub(), Keeping(Reloaded)
+    hub.attach(late)
+    assert hub.wanted == {Reloaded}
+    hub.observe(Reloaded())
+    hub.detach(late)
+    hub.detach(late)
+    hub.observe(Reloaded())
+    assert (late.events, hub.wanted) == ([Reloaded()], frozenset())

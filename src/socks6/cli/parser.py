@@ -157,6 +157,9 @@ def _add_serving_flags(parser: argparse.ArgumentParser, usage: str, listen: str)
     parser.usage = usage
     parser.add_argument("--help-all", action=_HelpAll, nargs=0, help="show the other flags too, and exit")
     uncommon = add_setting_flags(parser, listen=listen)
+    parser.add_argument(
+        "--no-admin", dest="admin.socket", action="store_const", const=["none"], help=argparse.SUPPRESS
+    )
     parser.formatter_class = functools.partial(_Formatter, hidden=uncommon)
 
 

@@ -11,12 +11,14 @@ from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, Self
 
+from socks6.admin.proxy import ProxyBridge
 from socks6.cli import complain, tell
 from socks6.cli.certificates import pin_in
 from socks6.cli.common import notify, raise_descriptor_limit, run_loop
 from socks6.cli.load import LoadedConfig, load
 from socks6.cli.log import set_up_logging
 from socks6.cli.waiting import status_terminal
+from socks6.config.admin import build_admin
 from socks6.config.build import build_metrics, build_traces, build_worker, find_faults
 from socks6.config.own_certificate import with_certificate
 from socks6.config.reading import ConfigValues
@@ -64,21 +66,30 @@ def run(arguments: Namespace) -> int:
         from socks6.observability.metrics_server import MetricsServer  # noqa: PLC0415 - with an extra
 
         services.append(Service("metrics", MetricsServer(config.metrics.listen, metrics, worker)))
+    if (
+        admin := build_admin(config, os.environ, ProxyBridge(server, worker, operator.reload_now))
+    ) is not None:
+        services.append(Service("admin", admin))
     raise_descriptor_limit()
-    monitors: tuple[UpstreamMonitor, ...] = ()
-    # the first check also fetches the cookie of TCP Fast Open, and a session
-    if config.upstreams and (config.via_check or config.via_fast_open):
-        from socks6.client.outbound import UpstreamOutbound  # noqa: PLC0415 - which a server need not load
-        from socks6.client.upstream_group import UpstreamGroup  # noqa: PLC0415
-
-        if isinstance(worker.outbound, UpstreamOutbound | UpstreamGroup):
-            monitors = worker.outbound.monitors
+    monitors = _monitors(config, worker)
     try:
         run_loop(_serve(server, operator, monitors, services, status_line=config.status_line), config.loop)
     finally:
         if traces is not None:
             traces.close()
     return 0
+
+
+def _monitors(config: ServerConfig, worker: ServerWorker) -> "Sequence[UpstreamMonitor]":
+    """Return what checks the proxies that are gone through."""
+    # the first check also fetches the cookie of TCP Fast Open, and a session
+    if config.upstreams and (config.via_check or config.via_fast_open):
+        from socks6.client.outbound import UpstreamOutbound  # noqa: PLC0415 - which a server need not load
+        from socks6.client.upstream_group import UpstreamGroup  # noqa: PLC0415
+
+        if isinstance(worker.outbound, UpstreamOutbound | UpstreamGroup):
+            return worker.outbound.monitors
+    return ()
 
 
 class Listening(Protocol):
@@ -200,8 +211,8 @@ class Operator:
             self._asked.clear()
             await self.reload_now()
 
-    async def reload_now(self) -> None:
-        """Use the users and the policy that the sources specify now for new requests.
+    async def reload_now(self) -> str:
+        """Use the users and the policy that the sources specify now for new requests; return what is wrong with them, "" for nothing.
 
         If anything is wrong with them, nothing changes. All other settings stay as they are; those that have changed
         are named, since they need a restart. The files are read in a thread: there may be many users.
@@ -211,6 +222,7 @@ class Operator:
         except (ConfigurationError, OSError, RuntimeError) as error:  # the last: there is no thread left
             for line in str(error).splitlines():
                 tell(f"socks6: not reloaded: {line}", "not reloaded", reason=line)
+            return str(error)
         else:
             self._worker.replace(authenticator=renewed.authenticator, policy=renewed.config.policy)
             tell("socks6: reloaded", "reloaded")
@@ -218,6 +230,7 @@ class Operator:
             if renewed.ignored:
                 names = ", ".join(renewed.ignored)
                 tell(f"socks6: changed, but needs a restart: {names}", "restart needed", settings=names)
+            return ""
 
     def _renew(self) -> "_Renewed":
         """Read everything. Raises ConfigurationError for what must not be used."""

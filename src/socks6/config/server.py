@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import field
 from typing import TYPE_CHECKING, Final
 
+from socks6.admin.settings import AdminSettings
 from socks6.config.upstream import UPSTREAM_VARIABLE, parse_upstream, read_urls_file
 from socks6.dataclass import dataclass
 from socks6.net.dial import ATTEMPT_DELAY
@@ -57,6 +58,7 @@ TABLES: Final[Mapping[str, str]] = {
     "timeouts": "time-outs",
     "metrics": "what Prometheus reads",
     "traces": "what OpenTelemetry gets",
+    "admin": "seeing and steering a running proxy",
 }
 """What each table of a configuration file is about."""
 
@@ -196,6 +198,7 @@ class ServerConfig:
         example='"http://127.0.0.1:4318"',
         common=True,
     )
+    admin: AdminSettings = field(default_factory=AdminSettings)
     verbosity: int = setting(
         0,
         "1, or -v, logs each connection; 2, or -vv, every event; 3, or -vvv, every message, decoded (its secrets are masked; destinations are not)",

@@ -83,6 +83,7 @@ COMMAND_LINES: Final[Mapping[str, tuple[int, tuple[str, ...], str]]] = {
         "The certificate that the server made itself, now or before.",
     ),
     "metrics": (logging.INFO, ("url",), "Prometheus may read metrics there."),
+    "admin": (logging.INFO, ("url",), "The admin interface listens, where it was asked to."),
     "reloaded": (logging.INFO, (), "Users and policy were replaced, after SIGHUP."),
     "not reloaded": (logging.WARNING, ("reason",), "What was to be loaded has a fault; nothing has changed."),
     "restart needed": (

@@ -47,6 +47,12 @@ EVERYTHING: Final[dict[str, object]] = {
     "metrics.listen": ("127.0.0.1", 9106),
     "metrics.users": 3,
     "traces.otlp": "http://127.0.0.1:4318",
+    "admin.socket": "/run/socks6/admin.sock",
+    "admin.http": ProxyUrl(protocol="http", host="127.0.0.1", port=8390),
+    "admin.token-file": "/etc/admin.token",
+    "admin.certificate": "/etc/admin.pem",
+    "admin.key": "/etc/admin.key",
+    "admin.names": ("admin.example",),
     "tls.certificate": "/etc/a.pem",
     "tls.key": "/b.key",
 }
@@ -131,6 +137,13 @@ otlp = "http://127.0.0.1:4318/v1/traces"
 [metrics]
 listen = "127.0.0.1:9106"
 users = 3
+[admin]
+socket = "/run/socks6/admin.sock"
+http = "127.0.0.1:8390"
+token-file = "admin.token"
+certificate = "admin.pem"
+key = "admin.key"
+names = ["admin.example"]
 """
 SECRET = "correct horse"
 BY_KEY: Final = {declared.key: declared for declared in settings_of(ServerConfig)}

@@ -6,6 +6,7 @@ import errno
 import os
 import socket
 import stat
+from collections.abc import Callable
 from typing import Final
 
 from socks6.compat import override
@@ -60,6 +61,14 @@ async def listen_unix(
     A file that a dead server left behind is replaced; one that a server listens on, or any other kind of
     file, is not: EADDRINUSE, EEXIST. `url` is what the listener calls itself.
     """
+    sock, on_close = open_unix(path, mode=mode, backlog=backlog)
+    return SocketListener(sock, url=url or f"unix://{path}", on_close=on_close)
+
+
+def open_unix(
+    path: str, *, mode: int = MODE, backlog: int = BACKLOG
+) -> tuple[socket.socket, Callable[[], None]]:
+    """Return a socket that listens as `listen_unix` does, and what removes its file. Raises OSError."""
     _remove_stale(path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     with on_failure(sock.close):
@@ -68,7 +77,8 @@ async def listen_unix(
             os.chmod(path, mode)  # no client can have connected: the socket does not listen yet
             made = os.stat(path)
             sock.listen(backlog)
-    return SocketListener(sock, url=url or f"unix://{path}", on_close=lambda: _remove_ours(path, made))
+            sock.setblocking(False)
+    return sock, lambda: _remove_ours(path, made)
 
 
 async def connect_unix(path: str, *, timeout: float | None = None) -> SocketStream:

@@ -1,9 +1,11 @@
 """Penalties for sources that guess passwords."""
 
+import ipaddress
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
+from socks6.compat import override
 from socks6.dataclass import dataclass
 from socks6.policy.addresses import AddressFacts, examine
 
@@ -24,6 +26,28 @@ class Network(NamedTuple):
     version: int
     length: int
     prefix: int
+
+    @override
+    def __str__(self) -> str:
+        """Return it as people write it: an address, or an address with a prefix length."""
+        bits = ADDRESS_BITS[self.version]
+        address = ipaddress.ip_address((self.prefix << (bits - self.length)).to_bytes(bits // 8, "big"))
+        return str(address) if self.length == bits else f"{address}/{self.length}"
+
+    def overlaps(self, other: ipaddress.IPv4Network | ipaddress.IPv6Network) -> bool:
+        """Return whether one of the two is within the other."""
+        shift = ADDRESS_BITS[self.version] - min(self.length, other.prefixlen)
+        own = self.prefix << (ADDRESS_BITS[self.version] - self.length)
+        return self.version == other.version and own >> shift == int(other.network_address) >> shift
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Penalty:
+    """A source that is refused now."""
+
+    source: str  # an address, or a network
+    user: str  # the name that it is refused for; "" for all
+    seconds: float  # until it is not any more
 
 
 class _Key(NamedTuple):
@@ -100,6 +124,29 @@ class FailurePenalties:
     def count_blocked(self, now: float) -> int:
         """Return how many networks, and names within them, are refused now."""
         return sum(now < record.blocked_until for record in self._records.values())
+
+    def active(self, now: float) -> "list[Penalty]":
+        """Return the penalties that last on."""
+        return [
+            Penalty(
+                source=str(key.network),
+                user="" if key.name is None else key.name.decode(errors="replace"),
+                seconds=record.blocked_until - now,
+            )
+            for key, record in self._records.items()
+            if record.blocked_until > now
+        ]
+
+    def lift(self, source: str, now: float) -> int:
+        """Forget all failures of an address or a network, and of the networks around it; return how many penalties that ends.
+
+        Raises ValueError for what is neither.
+        """
+        network = ipaddress.ip_network(source, strict=False)
+        lifted = 0
+        for key in [key for key in self._records if key.network.overlaps(network)]:
+            lifted += self._records.pop(key).blocked_until > now
+        return lifted
 
     def reserve(self, source: str, now: float, *, name: bytes | None = None) -> bool:
         """Count an attempt in that begins now; False where those under way could use up what is left.

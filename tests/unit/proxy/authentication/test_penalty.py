@@ -173,3 +173,22 @@ def test_a_failure_may_say_less_than_others() -> None:
     assert not penalties.blocked(SOURCE, 0.0)
     penalties.failed(SOURCE, 0.0, weight=0.25)
     assert penalties.blocked(SOURCE, 0.0)
+
+
+def test_penalties_that_last_are_listed_and_lifted_by_address_and_by_network() -> None:
+    penalties = FailurePenalties(limit=2, name_limit=1)
+    penalties.failed("192.0.2.7", 0.0, name=b"alice")
+    for _ in range(2):
+        penalties.failed("2001:db8::1", 0.0)
+    assert {(one.source, one.user, one.seconds) for one in penalties.active(10.0)} == {
+        ("192.0.2.7", "alice", 50.0),
+        ("2001:db8::/64", "", 50.0),
+    }
+    assert not penalties.active(60.0)
+    assert penalties.lift("198.51.100.0/24", 10.0) == 0
+    assert penalties.lift("192.0.2.0/24", 10.0) == 1
+    assert penalties.lift("2001:db8::9", 10.0) == 1
+    assert len(penalties) == 0
+    assert not penalties.blocked("2001:db8::1", 10.0)
+    with pytest.raises(ValueError, match="nonsense"):
+        penalties.lift("nonsense", 10.0)
