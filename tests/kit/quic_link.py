@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Collection
 from typing import Final, TypeVar
 
+from socks6.net.stream import SocketAddress
 from socks6.net.transports.quic.engine import (
     Backend,
     ClientParameters,
@@ -23,8 +24,8 @@ from socks6.net.transports.quic.engine import (
 from socks6.net.transports.quic.packets import read_header
 from tests.kit.certificates import certificate
 
-CLIENT: Final = ("192.0.2.1", 1000)
-SERVER: Final = ("192.0.2.2", 2000)
+CLIENT: Final[SocketAddress] = ("192.0.2.1", 1000)
+SERVER: Final[SocketAddress] = ("192.0.2.2", 2000)
 DELAY: Final = 0.01
 LATENESS: Final = (
     1e-6  # seconds of a timer, as of a real one: at the very moment rounding may make it too early
@@ -59,6 +60,7 @@ class Link:
         before: "Link | None" = None,
     ) -> None:
         self.now = 0.0
+        self.client_address = CLIENT  # what goes to any other is lost
         self.tickets: list[Ticket] = [] if before is None else before.tickets
         self.server_tickets: TicketStore = TicketStore() if before is None else before.server_tickets
         self.client = _backend(client).client(
@@ -74,7 +76,9 @@ class Link:
         self._chosen = chosen
         self._fate = FATES[fate]
         self._sent = 0
-        self._flying: list[tuple[float, bool, bytes]] = []
+        self._flying: list[
+            tuple[float, SocketAddress, SocketAddress, bytes]
+        ] = []  # arrival, where to, the client's
         self.client.connect(SERVER, self.now)
 
     def _begin(self, first: bytes) -> QuicEngine | None:
@@ -97,12 +101,13 @@ class Link:
         """Send what is to be sent; advance to what is due next, or to `latest`, and do it."""
         self.take_events()
         for name, end in self._ends():
-            for data, _ in end.to_send(self.now):
+            for data, remote in end.to_send(self.now):
+                at = (SERVER, self.client_address) if name == "client" else (remote, remote)
                 for delay in self._fate if self._sent in self._chosen else (DELAY,):
-                    self._flying.append((self.now + delay, name == "client", data))
+                    self._flying.append((self.now + delay, *at, data))
                 self._sent += 1
         timers = [timer + LATENESS for _, end in self._ends() if (timer := end.timer()) is not None]
-        self.now = max(self.now, min([latest, *timers, *(at for at, _, _ in self._flying)]))
+        self.now = max(self.now, min([latest, *timers, *(at for at, *_ in self._flying)]))
         self._deliver()
         for _, end in self._ends():
             if (timer := end.timer()) is not None and timer <= self.now:
@@ -118,12 +123,12 @@ class Link:
     def _deliver(self) -> None:
         arrived = [entry for entry in self._flying if entry[0] <= self.now]
         self._flying = [entry for entry in self._flying if entry[0] > self.now]
-        for _, upward, data in arrived:
-            if upward:
+        for _, destination, client_address, data in arrived:
+            if destination == SERVER:
                 self.server = self.server or self._begin(data)
                 if self.server is not None:
-                    self.server.receive(data, len(data), CLIENT, self.now)
-            else:
+                    self.server.receive(data, len(data), client_address, self.now)
+            elif destination == self.client_address:
                 self.client.receive(data, len(data), SERVER, self.now)
 
     def seen(self, name: str) -> bytes:

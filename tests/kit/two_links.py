@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from tests.kit.netns import RIGHT, Namespace, road
@@ -18,6 +18,7 @@ class Network:
 
     near: Namespace
     far: Namespace
+    addresses: list[str] = field(default_factory=lambda: ["10.66.1.1"])  # that the near host has had
 
 
 Change: TypeAlias = Callable[[Network], Awaitable[None]]
@@ -46,12 +47,14 @@ def two_links() -> Iterator[Network]:
 
 
 async def another_address(network: Network) -> None:
+    old, new = network.addresses[-1], f"10.66.1.{76 + len(network.addresses)}"
     network.near.configure(
-        f"address add 10.66.1.77/24 dev {RIGHT}",
-        f"address del 10.66.1.1/24 dev {RIGHT}",
-        f"address replace 10.66.1.77/24 dev {RIGHT}",
+        f"address add {new}/24 dev {RIGHT}",
+        f"address del {old}/24 dev {RIGHT}",
+        f"address replace {new}/24 dev {RIGHT}",
         f"route replace {PROXY} via 10.66.1.2 metric 10",
     )
+    network.addresses.append(new)
 
 
 async def another_link(network: Network) -> None:

@@ -30,6 +30,7 @@ WHOLE_PIECE_BYTES: Final = 256  # from which on a piece out of order is not held
 ACK_RANGES: Final = 64  # of one ACK frame that are not charged for
 MAX_TRACKED_STREAMS: Final = 4_096  # whose order is known; the one that was silent longest is forgotten
 MAX_WAITING_PIECES: Final = 32_768  # pieces of all streams that wait for others, whole ones too
+MAX_PATH_FRAMES: Final = 8  # PATH_CHALLENGE and PATH_RESPONSE frames of a packet that are remembered
 
 
 class ExcessiveFrames(Exception):
@@ -60,6 +61,9 @@ CRYPTO: Final = 0x06
 NEW_TOKEN: Final = 0x07
 STREAM: Final = range(0x08, 0x10)
 NEW_CONNECTION_ID: Final = 0x18
+PATH_CHALLENGE: Final = 0x1A
+PATH_RESPONSE: Final = 0x1B
+PATH_DATA_BYTES: Final = 8
 RETIRE_CONNECTION_ID: Final = 0x19
 DATAGRAMS: Final = frozenset((0x30, 0x31))
 # Frames of whole numbers alone: what they cost, how many numbers they have, and bytes after those (RFC 9000 §19).
@@ -76,8 +80,8 @@ PLAIN: Final[Mapping[int, tuple[int, int, int]]] = {
     0x16: (1, 1, 0),  # STREAMS_BLOCKED
     0x17: (1, 1, 0),
     RETIRE_CONNECTION_ID: (16, 1, 0),
-    0x1A: (4, 0, 8),  # PATH_CHALLENGE
-    0x1B: (1, 0, 8),  # PATH_RESPONSE
+    PATH_CHALLENGE: (4, 0, PATH_DATA_BYTES),
+    PATH_RESPONSE: (1, 0, PATH_DATA_BYTES),
     0x1E: (1, 0, 0),  # HANDSHAKE_DONE
 }
 NEW_ID_COST: Final = 16
@@ -120,6 +124,7 @@ class FrameGuard:
         self._cost = 0.0  # of the packet that is being read
         self._datagrams = 0
         self._empty_ids: list[tuple[int, int]] = []
+        self.path_frames: list[tuple[int, int]] = []  # of the last packet: kinds, and where their data are
         self._weight = 1
         self._before = (self._frames, self._pieces, 0, 0)
 
@@ -149,12 +154,12 @@ class FrameGuard:
         None if there are no such frames. aioquic's clients send them if they call themselves nothing, against RFC 9000
         §19.15, and a library ends their connections for it.
         """
-        if not self._empty_ids:
-            return None
-        frames = bytearray(payload)
-        for start, end in self._empty_ids:
-            frames[start:end] = (b"\x01" + bytes(end - start - 1))[: len(frames) - start]
-        return bytes(frames)
+        return _with_pings(payload, self._empty_ids) if self._empty_ids else None
+
+    def without_challenges(self, payload: bytes) -> bytes | None:
+        """Return the last packet's frames with a PING for each PATH_CHALLENGE frame; None if there are none."""
+        found = [(at - 1, at + PATH_DATA_BYTES) for kind, at in self.path_frames if kind == PATH_CHALLENGE]
+        return _with_pings(payload, found) if found else None
 
     def delivered(self, stream_id: int, size: int, *, ended: bool) -> None:
         """Account for what a library has handed out in order; needed where packets are sampled."""
@@ -181,6 +186,7 @@ class FrameGuard:
         self._datagrams = 0
         self._cost = 0.0
         self._empty_ids.clear()
+        self.path_frames.clear()
         with contextlib.suppress(IndexError):  # cut short
             self._read(kind, payload)
         allowed = self._allowed
@@ -220,6 +226,8 @@ class FrameGuard:
             self._retired_ids = self._count_ids(self._retired_ids)
         elif frame == 0x04:  # RESET_STREAM
             self._forget(first)
+        elif more and len(self.path_frames) < MAX_PATH_FRAMES and at + more <= len(payload):
+            self.path_frames.append((frame, at))
         return at + more
 
     def _other(self, kind: int, frame: int, payload: bytes, at: int) -> int:
@@ -343,6 +351,14 @@ class Offenders:
     def _recent(self, source: str, now: float) -> tuple[int, float]:
         count, last = self._sources.get(source, (0, now))
         return (count, last) if now - last < OFFENDED_SECONDS else (0, now)
+
+
+def _with_pings(payload: bytes, places: list[tuple[int, int]]) -> bytes:
+    """Return frames with a PING, and PADDING, at these places."""
+    frames = bytearray(payload)
+    for start, end in places:
+        frames[start:end] = (b"\x01" + bytes(end - start - 1))[: len(frames) - start]
+    return bytes(frames)
 
 
 def _number(data: bytes, at: int) -> tuple[int, int]:

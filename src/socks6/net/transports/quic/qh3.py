@@ -1,6 +1,5 @@
 """QUIC by qh3, whose packets are made and read by native code."""
 
-import contextlib
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -190,8 +189,7 @@ class Qh3Engine(LibraryEngine[Qh3Connection]):
             raise ConnectionError(f"the connection is over: {error}") from error
 
     def change_cid(self) -> None:
-        with contextlib.suppress(QuicConnectionError):  # there is no other
-            self._connection.change_connection_id()
+        self._connection.change_connection_id()
 
     def trust(self) -> None:
         self._connection.guard.trust()

@@ -9,10 +9,14 @@ The native core exposes no frames, and keeps any number of what they bring. So p
 gets them, and their frames are counted (`guard`): every packet of a peer that is not admitted, and while nothing is
 taken out; later one in `SAMPLE_EVERY` (docs/decisions/0038).
 
+The core of a server is told of one address of its client: `qh3_paths` says where packets go, and what is sent there to have an
+address proven (docs/decisions/0094).
+
 It sends to the id that a client first made up if the client calls itself nothing, which is what RFC 9000 §5.1 lets it
 do. Its core is then made with an empty id, and gets the keys of Initial packets, and these packets under its own id.
 """
 
+import contextlib
 import random
 from collections.abc import Callable
 from itertools import islice
@@ -34,9 +38,10 @@ from qh3.quic.tls_bridge import QuicTlsBridge, QuicTlsTrafficSecret
 from socks6.compat import override
 from socks6.net.stream import SocketAddress
 from socks6.net.transports.quic.engine import MAX_STREAMS, PACKET_BYTES
-from socks6.net.transports.quic.guard import ExcessiveFrames, FrameGuard
+from socks6.net.transports.quic.guard import PATH_DATA_BYTES, ExcessiveFrames, FrameGuard
 from socks6.net.transports.quic.packets import LONG
-from socks6.net.transports.quic.qh3_opener import PacketOpener, initial_secret
+from socks6.net.transports.quic.qh3_opener import NUMBER_SIZE, TAG_SIZE, PacketOpener, initial_secret
+from socks6.net.transports.quic.qh3_paths import Candidate, ClientPaths
 
 EVENT_BYTES: Final = 60_000  # of packets that bring more of one stream: the core keeps it in pieces of 64 KiB
 REPORT: Final = 6  # numbers in the core's report of a packet: the second is bytes, the last is new events
@@ -46,6 +51,7 @@ MIN_WATCH_PACKETS: Final = 64  # all looked at after one with many frames; each 
 MAX_WATCH_PACKETS: Final = 65_536
 MAX_UNREADABLE_PACKETS: Final = 3  # of these in a row that the native core can open and we cannot
 MAX_HELD_FRAME_BYTES: Final = 1 << 20  # of DATAGRAM frames, while nothing is taken out: more are lost
+APPLICATION_SPACE: Final = 2  # of packet numbers, as the core calls it
 SMALLEST_FIRST: Final = 1200  # bytes of the first datagram of a client (RFC 9000 §14.1)
 EMPTY_ID: Final = "the peer's connection id is empty, which qh3 cannot serve as a client: backend=aioquic can"
 EPOCHS: Final = {
@@ -62,12 +68,15 @@ class Qh3Bridge(QuicTlsBridge):
     """TLS with transport parameters of ours, whose secrets the opener gets too."""
 
     opener: PacketOpener | None = None
+    sending: QuicTlsTrafficSecret | None = None  # of packets with short headers
 
     @override
     def next_traffic_secret(self) -> QuicTlsTrafficSecret | None:
         secret = super().next_traffic_secret()
         if secret is not None and self.opener is not None and secret.direction == tls.Direction.DECRYPT:
             self.opener.install(secret.epoch, secret.cipher_suite, secret.secret)
+        elif secret is not None and secret.epoch == tls.Epoch.ONE_RTT:
+            self.sending = secret
         return secret
 
     @override
@@ -93,6 +102,10 @@ class Qh3Connection(QuicConnection):
     guard: FrameGuard
     _opener: PacketOpener
     _peers_cid: bytes | None = None  # a client's, before anything else is known of it
+    _core_address: SocketAddress  # the peer's, as the core knows it
+    _paths: ClientPaths | None = None  # of a server's client
+    _sealer: PacketOpener | None = None  # of packets of a server's own to addresses that are to be proven
+    _sent = 0  # packets that the core has made since the sealer saw one
     _skip = 0  # packets that come before the next one that is looked at
     _watched = 0  # packets that are all looked at, from here
     _watch = MIN_WATCH_PACKETS
@@ -108,7 +121,8 @@ class Qh3Connection(QuicConnection):
 
     def take(self, data: bytes, size: int, address: SocketAddress, now: float) -> None:
         """Take a datagram, or several of `size` bytes each. Raises ExcessiveFrames, QuicConnectionError."""
-        if self._handshake_complete and self.guard.trusted and not (self.held or self._watched):
+        watched = self.held or self._watched or (self._paths is not None and address != self._paths.current)
+        if self._handshake_complete and self.guard.trusted and not watched:
             self._take_sampled(data, size, address, now)
             return
         self._watched = max(0, self._watched - -(-len(data) // size))
@@ -140,6 +154,7 @@ class Qh3Connection(QuicConnection):
         if len(data) < SMALLEST_FIRST or header[1] != QuicPacketType.INITIAL or not known:
             return False
         self._remote_addr = address
+        self._paths = ClientPaths(address)
         self._version = header[0]
         self._peers_cid = header[4]
         self._create_core(address, header[3], now)
@@ -151,6 +166,7 @@ class Qh3Connection(QuicConnection):
         end = len(data)
         packet = data[start:]
         kind = tls.Epoch.ONE_RTT
+        numbered = self._opener.numbered
         if not data[start] & LONG:
             payload = self._opener.open_short(packet)
         else:
@@ -164,13 +180,14 @@ class Qh3Connection(QuicConnection):
         if payload is not None:
             if self._is_lost(self.guard.packet(kind, payload, now)):
                 return end
-            packet = self._without_empty_ids(kind, packet, payload)
+            packet = self._amended(kind, packet, payload, address)
         core = self._require_core()
-        report = self._call_core(core.receive_datagram, packet, address, now, len(data))
+        report = self._call_core(core.receive_datagram, packet, self._core_address, now, len(data))
         if report[2]:
             if payload is None:
                 raise ExcessiveFrames("a packet that cannot be looked at")
             self._learn_remote_source_cid(packet)
+            self._learn_address(address, data, payload, newest=self._opener.numbered > numbered)
         elif report[3] and payload is not None:
             self.guard.take_back()
         self._drain_core()
@@ -188,13 +205,62 @@ class Qh3Connection(QuicConnection):
             packet = self._opener.reseal(kind, packet, at, self.host_cid)
         return kind, payload, packet
 
-    def _without_empty_ids(self, kind: tls.Epoch, packet: bytes, payload: bytes) -> bytes:
-        """Return the packet without frames that a client with an empty connection id must not send."""
-        if self._peers_cid == b"" and kind == tls.Epoch.ONE_RTT:
-            frames = self.guard.without_empty_ids(payload)
-            if frames is not None:
-                return self._opener.reclose(packet, frames)
-        return packet
+    def _amended(self, kind: tls.Epoch, packet: bytes, payload: bytes, address: SocketAddress) -> bytes:
+        """Return the packet without what the core is not to see.
+
+        That is what a client with an empty connection id must not send, and challenges from addresses that the core does
+        not know: it would send its answer to another.
+        """
+        if kind != tls.Epoch.ONE_RTT:
+            return packet
+        frames = self.guard.without_empty_ids(payload) if self._peers_cid == b"" else None
+        if self.guard.path_frames and self._is_elsewhere(address):
+            frames = self.guard.without_challenges(frames or payload) or frames
+        return packet if frames is None else self._opener.reclose(packet, frames)
+
+    def _is_elsewhere(self, address: SocketAddress) -> bool:
+        """Return whether a server's client is not known to be at this address."""
+        return self._paths is not None and address != self._paths.current
+
+    def _learn_address(self, address: SocketAddress, data: bytes, payload: bytes, *, newest: bool) -> None:
+        """Act upon an authentic packet that came, in the datagram `data`, from another address than the client's."""
+        if (paths := self._paths) is None or address == paths.current or data[0] & LONG:
+            return
+        frames = [(kind, payload[at : at + PATH_DATA_BYTES]) for kind, at in self.guard.path_frames]
+        if paths.arrived(address, len(data), frames, newest=newest):
+            self.change_connection_id()  # RFC 9000 §9.5
+        with contextlib.suppress(QuicConnectionError):  # this packet has ended the connection
+            self.send_ping(0)  # what `_proof` follows; its answer shows what an old address has not got
+
+    def _directed(
+        self, paths: ClientPaths, packets: list[tuple[bytes, SocketAddress]], now: float
+    ) -> list[tuple[bytes, SocketAddress]]:
+        """Return a server's packets for where its client is, behind one for an address that is not proven."""
+        proof = None if paths.candidate is None else self._proof(paths.candidate, packets, now)
+        return [*(() if proof is None else (proof,)), *((data, paths.current) for data, _ in packets)]
+
+    def _proof(
+        self, candidate: Candidate, packets: list[tuple[bytes, SocketAddress]], now: float
+    ) -> tuple[bytes, SocketAddress] | None:
+        """Return what is to be sent to an address that is not proven; None for nothing.
+
+        It follows the last of the packets that the core has made, which is told that its number was sent.
+        """
+        bridge, core = self._tls, self._core
+        if core is None or not isinstance(bridge, Qh3Bridge) or bridge.sending is None:
+            return None
+        if not packets or packets[-1][0][0] & LONG or not candidate.is_due(now):
+            return None
+        if self._sealer is None:
+            self._sealer = PacketOpener(len(self._peers_cid or b""))
+            self._sealer.install(tls.Epoch.ONE_RTT, bridge.sending.cipher_suite, bridge.sending.secret)
+        self._sealer.passed += self._sent
+        self._sent = 0
+        frames = candidate.frames(now, 1 + len(self._peers_cid or b"") + NUMBER_SIZE + TAG_SIZE)
+        if frames is None or (sealed := self._sealer.seal_after(packets[-1][0], frames)) is None:
+            return None
+        self._call_core(core.restore_send_packet_number, APPLICATION_SPACE, sealed[1] + 1)
+        return sealed[0], candidate.address
 
     def _is_lost(self, frames: int) -> bool:
         """Return whether a packet with so many bytes of DATAGRAM frames is not taken, since others wait already."""
@@ -211,8 +277,8 @@ class Qh3Connection(QuicConnection):
         done = 0
         while done + self._skip < count and not self._watched:
             at = done + self._skip
-            self._pass_on(data[done * size : at * size], size, address, now)
-            self._sample(data[at * size : (at + 1) * size], address, now)
+            self._pass_on(data[done * size : at * size], size, now)
+            self._sample(data[at * size : (at + 1) * size], now)
             done = at + 1
             self._skip = random.randrange(2 * SAMPLE_EVERY - 1)  # noqa: S311 - a guess gains one packet
         if self._watched:
@@ -220,20 +286,20 @@ class Qh3Connection(QuicConnection):
                 self.take(data[done * size :], size, address, now)
             return
         self._skip -= count - done
-        self._pass_on(data[done * size :], size, address, now)
+        self._pass_on(data[done * size :], size, now)
 
-    def _pass_on(self, data: bytes, size: int, address: SocketAddress, now: float) -> None:
+    def _pass_on(self, data: bytes, size: int, now: float) -> None:
         if data:
             core = self._require_core()
             self._opener.passed += -(-len(data) // size)
             try:
-                core.receive_gro_buffer(data, size, address, now)
+                core.receive_gro_buffer(data, size, self._core_address, now)
             except RuntimeError as error:
                 raise QuicConnectionError(QuicErrorCode.INTERNAL_ERROR, None, str(error)) from error
             if core.has_events:
                 self._drain_core()
 
-    def _sample(self, packet: bytes, address: SocketAddress, now: float) -> None:
+    def _sample(self, packet: bytes, now: float) -> None:
         core = self._require_core()
         payload = None
         if not packet[0] & LONG:
@@ -243,7 +309,7 @@ class Qh3Connection(QuicConnection):
                 if self.guard.dense:
                     self._watched = self._watch
                     self._watch = min(2 * self._watch, MAX_WATCH_PACKETS)
-        report = self._call_core(core.receive_datagram, packet, address, now, len(packet))
+        report = self._call_core(core.receive_datagram, packet, self._core_address, now, len(packet))
         if payload is not None:
             self._unreadable = 0
             if report[3]:
@@ -306,8 +372,14 @@ class Qh3Connection(QuicConnection):
                 self.guard.delivered(event.stream_id, 0, ended=True)
 
     @override
+    def change_connection_id(self) -> None:
+        """Use another of the peer's ids, if there is one."""
+        with contextlib.suppress(QuicConnectionError, ValueError):
+            super().change_connection_id()
+
+    @override
     def datagrams_to_send(self, now: float) -> list[tuple[bytes, SocketAddress]]:
-        """Return packets to send.
+        """Return packets to send, and where to.
 
         The native core may raise instead of waiting: while a client's address is not proven, it may find no room for what
         it wants to send (seen with aioquic's small first flight), and a client sends its early data again where packets
@@ -333,6 +405,9 @@ class Qh3Connection(QuicConnection):
             if packet is None:
                 break
             packets.append((packet[0], packet[1]))
+        self._sent += len(packets)
+        if (paths := self._paths) is not None and (paths.candidate or paths.current != self._core_address):
+            return self._directed(paths, packets, now)
         return packets
 
     def drain(self) -> None:
@@ -426,6 +501,7 @@ class Qh3Connection(QuicConnection):
         configuration = self._configuration
         known = self._remembered_transport_parameters()
         nameless = not self._is_client and self._peers_cid == b""
+        self._core_address = remote_addr
         self._core = self.native = QuicConnectionCore(
             is_client=self._is_client,
             version=self._version or 1,

@@ -17,9 +17,12 @@ from socks6.dataclass import dataclass
 
 VERSION: Final = 1
 SALT: Final = bytes.fromhex("38762cf7f55934b34d179ae6a4c80cadccbb7f0a")  # RFC 9001 §5.2
+FIXED: Final = 0x40  # of the first byte of a short header
 PHASE: Final = 0x04
+NUMBER_SIZE: Final = 4  # bytes of the packet numbers of what is sealed here
 SAMPLE: Final = 4  # bytes after the beginning of the packet number where the sample is, however long that is
 SAMPLE_SIZE: Final = 16
+TAG_SIZE: Final = 16  # bytes that sealing adds
 MASKS: Final = {True: 0x0F, False: 0x1F}  # what is protected of the first byte of long and of short headers
 
 Aead: TypeAlias = AeadAes128Gcm | AeadAes256Gcm | AeadChaCha20Poly1305
@@ -138,6 +141,20 @@ class PacketOpener:
         first, number, _ = _unprotect(keys, packet, at, keys.largest, is_long=False)
         head = bytes((first,)) + packet[1:at] + number[0]
         return _protect(keys, head + keys.aead.encrypt(number[1], payload, head), at, is_long=False)
+
+    def seal_after(self, packet: bytes, payload: bytes) -> tuple[bytes, int] | None:
+        """Return a packet with a short header and these frames that follows one of the same sender, and its number.
+
+        None if that one cannot be opened.
+        """
+        if self.open_short(packet) is None:
+            return None
+        keys = self._keys[tls.Epoch.ONE_RTT]
+        keys.largest += 1
+        number = (keys.largest & (1 << 8 * NUMBER_SIZE) - 1).to_bytes(NUMBER_SIZE)
+        head = bytes((FIXED | self._phase | NUMBER_SIZE - 1,)) + packet[1 : self._short] + number
+        body = keys.aead.encrypt(keys.largest, payload, head)
+        return _protect(keys, head + body, self._short, is_long=False), keys.largest
 
     def _open_other(self, keys: _Keys, packet: bytes, start: int, number: int, head: bytes) -> bytes | None:
         """Open a packet of the phase before, or of the next one, which begins with it."""

@@ -14,6 +14,7 @@ from socks6.net.transports.quic.guard import (
     HANDSHAKE,
     INITIAL,
     MAX_OFFENDERS,
+    MAX_PATH_FRAMES,
     MAX_WAITING_PIECES,
     OFFENCES_OF_OFFENDER,
     OFFENDED_SECONDS,
@@ -198,6 +199,24 @@ def test_ids_that_are_empty_can_be_left_out() -> None:
     assert guard.without_empty_ids(changed) is None
     guard.packet(APPLICATION, empty[:9], 0.0)
     assert guard.without_empty_ids(empty[:9]) == ping[:9]
+
+
+def test_challenges_of_paths_are_found_and_become_pings() -> None:
+    guard = FrameGuard(0.0)
+    payload = b"\x01\x1aquestion" + b"\x1b" + b"response" + stream_frame(0, 0, b"abc")
+    guard.packet(APPLICATION, payload, 0.0)
+    assert [(kind, payload[at : at + 8]) for kind, at in guard.path_frames] == [
+        (0x1A, b"question"),
+        (0x1B, b"response"),
+    ]
+    changed = guard.without_challenges(payload)
+    assert changed == payload.replace(b"\x1aquestion", b"\x01" + bytes(8))
+    guard.packet(APPLICATION, changed, 0.0)
+    assert guard.without_challenges(changed) is None
+    guard.packet(APPLICATION, b"\x1acut", 0.0)
+    assert not guard.path_frames
+    guard.packet(APPLICATION, b"\x1b" * 9 * 20, 0.0)
+    assert len(guard.path_frames) == MAX_PATH_FRAMES
 
 
 def test_strangers_of_a_source_that_offends_again_and_again_may_less_for_a_while() -> None:

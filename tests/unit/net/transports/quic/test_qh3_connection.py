@@ -4,9 +4,10 @@ from collections.abc import Callable
 
 import pytest
 from aioquic.quic.configuration import QuicConfiguration
+from aioquic.tls import Epoch
 from typing_extensions import override
 
-from socks6.net.transports.quic.aioquic import AioquicBackend
+from socks6.net.transports.quic.aioquic import AioquicBackend, AioquicEngine
 from socks6.net.transports.quic.engine import (
     MAX_STREAMS,
     ClientParameters,
@@ -153,3 +154,47 @@ def test_storms_of_frames_close_the_connection(name: str, trusted: bool) -> None
         if over := link.of("server", Terminated):
             break
     assert [event.code for event in over] == [EXCESSIVE_CODE]
+
+
+@pytest.mark.parametrize("trusted", [False, True])
+@pytest.mark.parametrize("library", ["qh3", "aioquic", "nameless"])
+def test_a_client_moves_as_often_as_it_likes_and_back(library: str, trusted: bool) -> None:
+    """Amid bytes on their way in both directions. The library itself knows four paths, and forgets none."""
+    link = shaken(NamelessBackend() if library == "nameless" else library, "qh3")
+    if trusted:
+        server_of(link).trust()
+    assert link.client.open_stream() == 0
+    link.client.send(0, b"x", ended=False)
+    link.rest()
+    for turn in range(1, 13):
+        link.client.send(0, bytes(20_000), ended=False)
+        server_of(link).send(0, bytes(20_000), ended=False)
+        link.turn()
+        link.client_address = (f"192.0.2.{100 + turn % 7}", 1000)
+        link.client.change_cid()
+        link.client.ping()
+        link.rest(3.0)
+        assert len(link.seen("server")) == 1 + turn * 20_000
+        assert len(link.seen("client")) == turn * 20_000
+
+
+def test_a_probe_is_answered_where_it_comes_from_and_moves_nothing() -> None:
+    link = shaken("aioquic", "qh3")
+    link.rest()
+    elsewhere = "192.0.2.77", 77
+    question = b"question"
+    packet = packet_by_hand(link.client, b"\x1a" + question + bytes(1200))
+    server_of(link).receive(packet, len(packet), elsewhere, link.now)
+    sent = server_of(link).to_send(link.now)
+    answers = [data for data, address in sent if address == elsewhere]
+    assert [len(data) for data in answers] == [1200]
+    assert len(sent) > len(answers)
+    assert {address for _, address in sent} == {elsewhere, CLIENT}
+    assert isinstance(link.client, AioquicEngine)
+    header, frames, _ = link.client._connection._cryptos[Epoch.ONE_RTT].decrypt_packet(answers[0], 9, 0)
+    assert header[1:9] == answers[0][1:9]
+    assert frames.startswith(b"\x1b" + question + b"\x1a")
+    again = packet_by_hand(link.client, b"\x1b" + frames[10:18])
+    server_of(link).receive(again, len(again), elsewhere, link.now)
+    link.rest(0.1)
+    assert {address for _, address in server_of(link).to_send(link.now)} <= {CLIENT}

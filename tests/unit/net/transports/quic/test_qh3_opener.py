@@ -68,6 +68,20 @@ def test_a_packet_is_closed_again_with_other_frames(suite: str) -> None:
 
 
 @SUITES
+def test_a_packet_is_sealed_after_another_through_changes_of_keys(suite: str) -> None:
+    sender = Sender(suite)
+    for at in (0, 1_000, 2_000):
+        for number in (at + 1, at + 2):  # the second time after the same packet
+            sealed = sender.opener.seal_after(sender.packet(at), FRAMES)
+            assert sealed is not None
+            assert sealed[1] == number
+            header, frames, whole = sender.pair.decrypt_packet(sealed[0], 1 + len(CID), number)
+            assert (header[1:9], frames, whole) == (CID, FRAMES, number)
+        sender.pair._update_key("test")
+    assert sender.opener.seal_after(bytes(60), FRAMES) is None
+
+
+@SUITES
 def test_what_is_no_packet_is_not_opened(suite: str) -> None:
     sender = Sender(suite)
     packet = sender.packet(0)
