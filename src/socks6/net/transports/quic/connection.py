@@ -73,6 +73,12 @@ INTERNAL_CODE: Final = 2  # the code of a fault of ours
 CLOSED_CODE: Final = 0  # the code of connections that are closed in order
 KEEP_ALIVE_SECONDS: Final = 10.0  # of our silence while there are streams, well below the idle time-out
 UNHEARD_SECONDS: Final = 5.0  # of the peer's silence while there are streams: then it is asked
+LATER_SECONDS: Final = (
+    0.004  # for which acknowledgements and credit wait for something that they can leave with
+)
+PROMPT_BYTES: Final = (
+    4096  # of packets that have come, beyond which they do not: more than two full ones (RFC 9000 §13.2.2)
+)
 STALL_SECONDS: Final = 30.0  # for which an unread stream may hold up the others
 
 
@@ -402,6 +408,8 @@ class QuicConnection:
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0  # when it fires
         self._flush_due = False
+        self._flush_by: float | None = None  # what can wait
+        self._came = 0  # bytes of packets, since packets left
         self._is_client = is_client
         self._peer_ids = PeerStreamIds(1 if is_client else 0)
         self._streams: dict[int, QuicStream] = {}
@@ -687,7 +695,10 @@ class QuicConnection:
         """Return credit for bytes of a stream that were read."""
         self._unread -= size
         self.engine.consumed(stream_id, size)
-        self._flush_soon()
+        if self._unread + size < CROWDED_BYTES:
+            self._flush_later()
+        else:
+            self._flush_soon()
 
     def stop(self, stream_id: int, code: int) -> None:
         """Ask the peer to send nothing more on a stream."""
@@ -709,7 +720,8 @@ class QuicConnection:
         with contextlib.suppress(ConnectionError):
             if reset is not None:
                 self.engine.reset(stream_id, reset)
-        self._flush_soon()
+        if stop is not None or reset is not None or self._unused_by is not None:
+            self._flush_soon()
 
     # Packets and time.
 
@@ -734,19 +746,41 @@ class QuicConnection:
     def packets_received(self, data: bytes, size: int, source: SocketAddress) -> None:
         """Take a packet, or several of `size` bytes each; `batch_ended` must follow."""
         self.last_received_at = self.loop.time()
+        self._came += len(data)
         self.engine.receive(data, size, source, self.last_received_at)
 
     def batch_ended(self) -> None:
-        """Act upon what came, and answer once the tasks that wait for it have had their turn."""
+        """Act upon what came, and answer once the tasks that wait for it have had their turn.
+
+        Acknowledgements of a little, and the like, wait for what may leave soon: that spares half of the packets of small requests.
+        """
         self._take_events()
         self._openers.wake()
-        self._flush_soon()
+        if (
+            self._came > PROMPT_BYTES
+            or self.handshake is None
+            or self._full
+            or self._quiet.waiters
+            or self._unused_by is not None
+            or self._frames.size
+            or self.engine.unsent()
+        ):
+            self._flush_soon()
+        else:
+            self._flush_later()
 
     def _flush_soon(self) -> None:
         """Send what there is at the loop's next iteration."""
         if not self._flush_due:
             self._flush_due = True
             self.loop.call_soon(self._flush_now)
+
+    def _flush_later(self) -> None:
+        """Send what there is within `LATER_SECONDS`."""
+        if not self._flush_due and self._flush_by is None:
+            self._flush_by = self.loop.time() + LATER_SECONDS
+            if self._timer is None or self._due > self._flush_by:
+                self._set_timer_to(self._flush_by)
 
     def _flush_now(self) -> None:
         self._flush_due = False
@@ -757,6 +791,8 @@ class QuicConnection:
     def _flush(self) -> None:  # noqa: C901 - split, each packet would cost a call more
         """Send what there is, and act upon the engine's events."""
         now = self.loop.time()
+        self._flush_by = None
+        self._came = 0
         if self._frames.size:
             self._frames.feed()
         if self._frame_room.waiters and self._frames.size <= HALF_QUEUED_BYTES:
@@ -800,10 +836,13 @@ class QuicConnection:
                 due = time
         if due is None or (self._timer is not None and self._due <= due):
             return  # one that fires too early looks again
+        self._set_timer_to(max(due, now))
+
+    def _set_timer_to(self, due: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
         self._due = due
-        self._timer = self.loop.call_at(max(due, now), self._on_timer)
+        self._timer = self.loop.call_at(due, self._on_timer)
 
     def _on_timer(self) -> None:
         self._timer = None

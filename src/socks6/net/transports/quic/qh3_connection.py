@@ -50,6 +50,7 @@ SAMPLE_EVERY: Final = 16  # packets of a peer that was admitted, of which one is
 MIN_WATCH_PACKETS: Final = 64  # all looked at after one with many frames; each time as many again
 MAX_WATCH_PACKETS: Final = 65_536
 MAX_UNREADABLE_PACKETS: Final = 3  # of these in a row that the native core can open and we cannot
+ACK_SECONDS: Final = 0.004  # that it takes more than the library's one, for something that it can leave with
 MAX_HELD_FRAME_BYTES: Final = 1 << 20  # of DATAGRAM frames, while nothing is taken out: more are lost
 APPLICATION_SPACE: Final = 2  # of packet numbers, as the core calls it
 SMALLEST_FIRST: Final = 1200  # bytes of the first datagram of a client (RFC 9000 §14.1)
@@ -440,7 +441,10 @@ class Qh3Connection(QuicConnection):
     @override
     def get_timer(self) -> float | None:
         timer = None if self._core is None else self._core.get_timer()
-        return None if timer is None else timer[1]
+        if timer is None:
+            return None
+        kind, due = timer
+        return due + ACK_SECONDS if kind == "ack_application" else due
 
     @override
     def get_send_buffer_size(self, stream_id: int | None = None) -> int:

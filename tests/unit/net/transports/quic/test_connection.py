@@ -5,18 +5,24 @@ import contextlib
 import gc
 import socket
 import weakref
+from collections.abc import Sequence
 
 import pytest
 from typing_extensions import override
 
 from socks6.net.datagrams.segments import SegmentSender
-from socks6.net.stream import FrameSink
+from socks6.net.stream import FrameSink, SocketAddress
 from socks6.net.transports.quic import aioquic, qh3_connection
 from socks6.net.transports.quic import connection as module
 from socks6.net.transports.quic.accounts import MAX_QUEUED_BYTES
 from socks6.net.transports.quic.aioquic import AioquicEngine
 from socks6.net.transports.quic.client import ClientSocket
-from socks6.net.transports.quic.connection import MAX_BYTES_AFTER_RESET, QuicConnection, QuicStream
+from socks6.net.transports.quic.connection import (
+    MAX_BYTES_AFTER_RESET,
+    PacketTransport,
+    QuicConnection,
+    QuicStream,
+)
 from socks6.net.transports.quic.engine import (
     CONNECTION_WINDOW_BYTES,
     MAX_UNREAD_BYTES,
@@ -474,5 +480,45 @@ def test_a_server_can_read_the_last_word_of_a_client_that_gives_up_in_the_handsh
                 await until(lambda: client.handshake)
                 client.abandon()
                 await until(lambda: not listener._connections)
+
+    run(main())
+
+
+def test_small_answers_carry_acknowledgements_and_lone_ones_follow_soon(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RFC 9000, section 13.2.1: an endpoint may delay them for as long as it said, 25 ms."""
+    sent = 0
+
+    async def main() -> None:
+        nonlocal sent
+        async with joined() as (near, far):
+            left, right = await opened(near, far)
+            await until(lambda: near.engine.quiet and far.engine.quiet)
+            for end in (near, far):
+                end._packet_transport = Counting(end._packet_transport)
+            with monkeypatch.context() as patched:  # however slow this machine is
+                patched.setattr(module, "LATER_SECONDS", 10.0)
+                patched.setattr(qh3_connection, "ACK_SECONDS", 10.0)
+                for _ in range(20):
+                    await left.send(b"question")
+                    assert await right.receive() == b"question"
+                    await right.send(b"answer")
+                    assert await left.receive() == b"answer"
+                assert sent <= 44
+            await left.send(b"unanswered")
+            began = asyncio.get_running_loop().time()
+            await until(lambda: near.engine.quiet and far.engine.quiet)
+            assert asyncio.get_running_loop().time() - began < 0.1
+
+    class Counting:
+        def __init__(self, transport: PacketTransport) -> None:
+            self._transport = transport
+            self.local, self.sock = transport.local, transport.sock
+
+        def send(self, packets: Sequence[bytes], remote: SocketAddress) -> None:
+            nonlocal sent
+            sent += len(packets)
+            self._transport.send(packets, remote)
 
     run(main())
