@@ -52,6 +52,8 @@ class ManualScheduler:
         """Call back at once, as soon as time passes."""
         return self.call_later(0, callback)
 
+    call_soon_threadsafe = call_soon
+
     @property
     def waiting(self) -> int:
         """How many timers run."""

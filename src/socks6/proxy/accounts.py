@@ -14,13 +14,16 @@ from socks6.dataclass import dataclass
 from socks6.errors import NotAllowed
 from socks6.policy.identity import Identity
 from socks6.policy.user_limits import NO_LIMITS, UserLimits
-from socks6.relay.bandwidth import Meter, Quota, Scheduler, Timer
+from socks6.relay.bandwidth import NO_BOUND, Meter, Quota, Scheduler, Timer
 from socks6.telemetry import QuotaReached
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
 
 LOOK_SECONDS: Final = 0.25  # between two looks at all accounts; what was carried is saved at each
+SAVE_SECONDS: Final = 1.0  # that users wait at the most until what they have used is saved
+WINDOW_PARTS: Final = 128  # such a part of a quota may go before it is saved
+MIN_WINDOW: Final = 32_768  # bytes
 CLOSE_SECONDS: Final = 2.0  # for saving what changed last
 USED_UP: Final = "the user's quota is used up"
 
@@ -65,9 +68,17 @@ class Account:
     """One user's traffic, and what bounds it."""
 
     def __init__(
-        self, name: str, usage: Usage, scheduler: Scheduler, on_reached: Callable[["Account"], None]
+        self,
+        name: str,
+        usage: Usage,
+        scheduler: Scheduler,
+        on_reached: Callable[["Account"], None],
+        on_unsaved: Callable[["Account"], None] | None,
     ) -> None:
-        """`usage` is what was carried before, if in this period; `on_reached` is called once the quota is used up."""
+        """`usage` is what was carried before, if in this period; `on_reached` is called once the quota is used up.
+
+        With `on_unsaved` no more goes than a part of the quota before that was called, and `note_saved` is.
+        """
         self.name: Final = name
         self.limits = NO_LIMITS
         self.up: Final = Meter(scheduler)
@@ -78,6 +89,7 @@ class Account:
         self._quota: Quota | None = None
         self._scheduler = scheduler
         self._on_reached = on_reached
+        self._on_unsaved = on_unsaved
 
     @property
     def usage(self) -> Usage:
@@ -109,14 +121,39 @@ class Account:
         elif limits == self.limits:
             return
         self.limits = limits
-        if limits.quota:
-            usage = self.usage
-            left = limits.quota - usage.up - usage.down
-            self._quota = Quota(left, self._scheduler, lambda: self._on_reached(self))
-        else:
-            self._quota = None
+        self.up.settle()
+        self.down.settle()
+        self._quota = self._new_quota() if limits.quota else None
         self.up.set_limits(rate=limits.up, burst=limits.burst, quota=self._quota)
         self.down.set_limits(rate=limits.down, burst=limits.burst, quota=self._quota)
+
+    def note_saved(self, usage: Usage | None) -> None:
+        """Note what was saved, and let more go; None: nothing was, which nobody waits for any longer."""
+        if usage is not None:
+            self.saved = usage
+        if self._quota is not None:
+            self.up.settle()
+            self.down.settle()
+            self._quota.saved(0 if usage is None else self._unsaved())
+            self.up.go_on()
+            self.down.go_on()
+
+    def _new_quota(self) -> Quota:
+        usage, quota = self.usage, self.limits.quota
+        made = Quota(
+            quota - usage.up - usage.down,
+            self._scheduler,
+            lambda: self._on_reached(self),
+            window=max(quota // WINDOW_PARTS, MIN_WINDOW) if self._on_unsaved else NO_BOUND,
+            on_unsaved=lambda: self._on_unsaved(self) if self._on_unsaved else None,
+        )
+        made.saved(self._unsaved())
+        return made
+
+    def _unsaved(self) -> int:
+        usage, saved = self.usage, self.saved
+        used = usage.up + usage.down
+        return used - saved.up - saved.down if saved.since == usage.since else used
 
 
 class Accounts:
@@ -145,7 +182,8 @@ class Accounts:
         self._accounts: Final[dict[str, Account]] = {}
         self._timer: Timer | None = None
         self._thread: ThreadPoolExecutor | None = None
-        self._saving: tuple[Future[None], Mapping[str, Usage]] | None = None  # what is being saved
+        self._saving: tuple[Future[None], Mapping[str, Usage], float] | None = None  # and since when
+        self._unsaved: dict[str, Account] = {}  # that wait to be saved
         self._failed = False  # to save, the last time
         # what users' limits have become, one for each whose have changed: what a connection knows of them may be older
         self.replaced: Final[dict[str, UserLimits]] = {}
@@ -187,21 +225,18 @@ class Accounts:
         self._timer = None
         now = self._now()
         self._note_saved()
-        changes: dict[str, Usage] = {}
         for account in tuple(self._accounts.values()):
             account.update(account.limits, now)
-            has_quota, usage = account.limits.quota > 0, account.usage
-            if has_quota and self._store is not None and usage != account.saved:
-                changes[account.name] = usage
+            has_quota = account.limits.quota > 0
+            if has_quota and self._store is not None and account.usage != account.saved:
+                self._unsaved[account.name] = account
             elif account.is_at_rest and (self._store is not None or not has_quota):
                 del self._accounts[account.name]
-        if changes and self._saving is None and self._store is not None:
-            if self._thread is None:
-                from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - most proxies need none
-
-                self._thread = ThreadPoolExecutor(1, "socks6 usage")
-            self._saving = self._thread.submit(self._store.save, changes), changes
-        if changes or any(not account.is_at_rest for account in self._accounts.values()):
+        self._save()
+        if self._saving is not None and self._scheduler().time() - self._saving[2] >= SAVE_SECONDS:
+            for name in self._saving[1]:
+                self._let_go_on(name)
+        if self._unsaved or self._saving or any(not one.is_at_rest for one in self._accounts.values()):
             self._look_later()
 
     async def aclose(self) -> None:
@@ -222,7 +257,8 @@ class Accounts:
             if not (limits.up or limits.down or limits.quota):
                 return None
             usage = Usage() if self._store is None else self._store.load(name)
-            account = Account(name, usage, self._scheduler(), self._reached)
+            on_unsaved = None if self._store is None else self._save_soon
+            account = Account(name, usage, self._scheduler(), self._reached, on_unsaved)
             self._accounts[name] = account
         account.update(limits, self._now())
         self._look_later()
@@ -240,20 +276,51 @@ class Accounts:
                     await saved
             self._note_saved()
 
+    def _save_soon(self, account: Account) -> None:
+        self._unsaved[account.name] = account
+        self._save()
+
+    def _save(self) -> None:
+        """Save what waits for it, unless something is being saved: then it is next."""
+        if self._store is None or self._saving is not None or not self._unsaved:
+            return
+        changes = {name: account.usage for name, account in self._unsaved.items()}
+        self._unsaved.clear()
+        if self._thread is None:
+            from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - most proxies need none
+
+            self._thread = ThreadPoolExecutor(1, "socks6 usage")
+        scheduler = self._scheduler()
+        saving = self._thread.submit(self._store.save, changes)
+        self._saving = saving, changes, scheduler.time()
+
+        def done(_: object) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                scheduler.call_soon_threadsafe(self._note_saved)
+
+        saving.add_done_callback(done)
+
     def _note_saved(self) -> None:
-        """Note how saving went, if that is known by now."""
+        """Note how saving went, if that is known by now, and save what came meanwhile."""
         if self._saving is None or not self._saving[0].done():
             return
-        (saving, changes), self._saving = self._saving, None
+        (saving, changes, _), self._saving = self._saving, None
         if isinstance(error := saving.exception(), Exception):
             if not self._failed:
                 self._on_fault(error)
             self._failed = True
+            for name in changes:
+                self._let_go_on(name)
             return
         self._failed = False
         for name, usage in changes.items():
             if (account := self._accounts.get(name)) is not None:
-                account.saved = usage
+                account.note_saved(usage)
+        self._save()
+
+    def _let_go_on(self, name: str) -> None:
+        if (account := self._accounts.get(name)) is not None:
+            account.note_saved(None)
 
     def _reached(self, account: Account) -> None:
         limits = account.limits

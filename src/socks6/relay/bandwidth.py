@@ -30,7 +30,7 @@ QUOTA_PIECES: Final = (
     128  # a stream gets such a part of what is left of a quota: what it holds at the end is little
 )
 MIN_QUOTA_BUDGET: Final = 16_384  # of a quota, for datagrams that come before the timer looks again
-MAX_BUDGET: Final = 1 << 40  # as good as any number of bytes: where there is a quota alone, or nothing
+NO_BOUND: Final = 1 << 60  # bytes: where there is a quota alone, or nothing
 
 
 class Scheduler(Protocol):
@@ -44,6 +44,9 @@ class Scheduler(Protocol):
 
     def call_soon(self, callback: Callable[[], None], /) -> object:
         """Call back in the next turn."""
+
+    def call_soon_threadsafe(self, callback: Callable[[], None], /) -> object:
+        """Do the same from another thread."""
 
 
 class Timer(Protocol):
@@ -64,16 +67,60 @@ class Waiter(Protocol):
 
 
 class Quota:
-    """Bytes that may still go, in both directions together; `on_reached` is called, by the loop, once none are left."""
+    """Bytes that may still go, in both directions together.
 
-    __slots__ = ("_on_reached", "_scheduler", "left", "lent", "reached")
+    `on_reached` is called, by the loop, once none are left. With a `window` no more than that goes before it is known to be
+    saved: `on_unsaved` is called when half of it went, and `unsaved` is to be lowered by what was.
+    """
 
-    def __init__(self, left: int, scheduler: Scheduler, on_reached: Callable[[], None]) -> None:
+    __slots__ = (
+        "_asked",
+        "_on_reached",
+        "_on_unsaved",
+        "_scheduler",
+        "_window",
+        "left",
+        "lent",
+        "reached",
+        "unsaved",
+    )
+
+    def __init__(
+        self,
+        left: int,
+        scheduler: Scheduler,
+        on_reached: Callable[[], None],
+        *,
+        window: int = NO_BOUND,
+        on_unsaved: Callable[[], None] = lambda: None,
+    ) -> None:
         self.left = left
         self.lent = 0  # that budgets hold
         self.reached = left <= 0
+        self.unsaved = 0  # what budgets hold is among it
+        self._window = window
         self._scheduler = scheduler
         self._on_reached = on_reached
+        self._on_unsaved = on_unsaved
+        self._asked = False
+
+    @property
+    def room(self) -> int:
+        """How many bytes may go now."""
+        return min(self.left, self._window - self.unsaved)
+
+    def take(self, size: int) -> None:
+        """Count bytes that went, or were lent."""
+        self.left -= size
+        self.unsaved += size
+        if self.unsaved * 2 >= self._window and not self._asked:
+            self._asked = True
+            self._scheduler.call_soon(self._on_unsaved)
+
+    def saved(self, unsaved: int) -> None:
+        """Note that all but so much is saved."""
+        self.unsaved = unsaved
+        self._asked = False
 
     def check(self) -> None:
         """Report once that nothing is left, if that is so."""
@@ -162,8 +209,16 @@ class Meter:
         self._least = max(1, min(MIN_PIECE, rate // BURST_SHARE, self._burst))
         self._tokens = min(self._tokens, self._burst) if was_limited else float(self._burst)
         self._quota = quota
+        self.go_on()
+
+    def settle(self) -> None:
+        """Take back what budgets hold; `go_on` is to follow."""
+        self._collect()
+
+    def go_on(self) -> None:
+        """Fill budgets up, and serve what waits: more may be allowed now."""
         self._lend()
-        if self._timer is not None:  # serve what waits: it may be allowed now
+        if self._timer is not None:
             self._timer.cancel()
             self._timer = self._scheduler.call_later(0, self._serve)
 
@@ -197,7 +252,7 @@ class Meter:
         if self._rate:
             self._tokens -= size
         if self._quota is not None:
-            self._quota.left -= size
+            self._quota.take(size)
             self._quota.check()
 
     async def wait(self) -> int:
@@ -241,7 +296,7 @@ class Meter:
         if self._quota is not None:
             self._quota.check()
         waiting = len(self._queue)
-        share = MAX_BUDGET
+        share = NO_BOUND
         if self._rate and waiting:
             share = max(int(self._tokens) // waiting, self._least)
         for _ in range(waiting):
@@ -274,8 +329,7 @@ class Meter:
                 return 0
             most = min(most, int(self._tokens))
         if self._quota is not None:
-            left = self._quota.left
-            most = min(most, left, max(left // QUOTA_PIECES, MIN_PIECE))
+            most = min(most, self._quota.room, max(self._quota.left // QUOTA_PIECES, MIN_PIECE))
         return most
 
     def _refill(self) -> None:
@@ -298,6 +352,7 @@ class Meter:
                 self._tokens += left
             if self._quota is not None:
                 self._quota.left += left
+                self._quota.unsaved -= left
                 self._quota.lent -= given
         return is_busy
 
@@ -308,22 +363,22 @@ class Meter:
         sharers = len(self._budgets) + (
             len(self._queue) or 1
         )  # something stays for a stream that comes meanwhile
-        size = MAX_BUDGET
+        size = NO_BOUND
         if self._rate:
             self._refill()
             size = int(self._tokens) // sharers
         for budget in self._budgets:
             given = size
             if self._quota is not None:
-                left = self._quota.left
+                room = self._quota.room
                 least = MIN_QUOTA_BUDGET if budget.was_needed else 0
-                given = min(given, left, max(left // (2 * sharers), least))
+                given = min(given, room, max(room // (2 * sharers), least))
             given = max(given, 0)
             budget.cells[0] = budget.given = given
             if self._rate:
                 self._tokens -= given
             if self._quota is not None:
-                self._quota.left -= given
+                self._quota.take(given)
                 self._quota.lent += given
 
 

@@ -1,6 +1,7 @@
 """Accounts of users: who has one, limits that change, quotas that end, what is saved; on a clock that the test moves."""
 
 import asyncio
+import threading
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
@@ -10,10 +11,11 @@ from socks6.errors import NotAllowed
 from socks6.message.codes import ReplyCode
 from socks6.policy.identity import ANONYMOUS, Identity
 from socks6.policy.user_limits import NO_LIMITS, QuotaPeriod, UserLimits
-from socks6.proxy.accounts import LOOK_SECONDS, Account, Accounts, Usage
+from socks6.proxy.accounts import LOOK_SECONDS, WINDOW_PARTS, Account, Accounts, Usage
 from socks6.telemetry import QuotaReached
 from tests.kit.clock import ManualScheduler
 from tests.kit.loops import Run
+from tests.kit.streams import turns, until
 
 NOON = datetime(2026, 11, 30, 12, tzinfo=UTC)
 TODAY = NOON.replace(hour=0)
@@ -27,11 +29,14 @@ class Store:
         self.kept: dict[str, Usage] = {}
         self.saves: list[Mapping[str, Usage]] = []
         self.fault: Exception | None = None
+        self.free = threading.Event()
+        self.free.set()
 
     def load(self, name: str) -> Usage:
         return self.kept.get(name, Usage())
 
     def save(self, changes: Mapping[str, Usage]) -> None:
+        self.free.wait(10)
         if self.fault is not None:
             raise self.fault
         self.saves.append(changes)
@@ -244,3 +249,43 @@ def test_usage_that_cannot_be_saved_is_reported_once_and_saved_later(run: Run) -
         await asyncio.sleep(0)
 
     run(play())
+
+
+@pytest.mark.parametrize("saves", [True, False])
+def test_what_is_not_saved_yet_is_a_small_part_of_the_quota_or_a_second_old(run: Run, *, saves: bool) -> None:
+    async def play() -> None:
+        store = Store()
+        scene = Scene(store)
+        account = scene.entered(UserLimits(quota=10_000_000))
+        store.free.clear()
+        task = asyncio.create_task(read(account))
+        await turns()
+        scene.scheduler.advance(0.01)
+        await turns()
+        assert account.usage.up == 10_000_000 // WINDOW_PARTS
+        if saves:
+            store.free.set()
+            await until(lambda: store.saves)
+            for _ in range(1000):
+                scene.scheduler.advance(0.001)
+                await turns()
+        else:
+            for _ in range(7):
+                scene.scheduler.advance(LOOK_SECONDS)
+                await turns()
+        assert account.usage.up > 10_000_000 // WINDOW_PARTS
+        if saves:
+            assert account.usage.up - store.kept["alice"].up <= 10_000_000 // WINDOW_PARTS
+        store.free.set()
+        task.cancel()
+        await turns()
+        await scene.accounts.aclose()
+        assert store.kept["alice"] == account.usage
+
+    run(play())
+
+
+async def read(account: Account) -> None:
+    """Carry as much as is allowed."""
+    while True:
+        account.up.spend(await account.up.wait())

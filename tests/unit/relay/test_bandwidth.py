@@ -244,6 +244,30 @@ def test_a_new_quota_lets_what_waits_go_on() -> None:
     assert scene.reached == 2
 
 
+@pytest.mark.parametrize("with_datagrams", [False, True])
+def test_no_more_goes_before_it_is_saved_than_the_window_says(*, with_datagrams: bool) -> None:
+    scene = Scene(rate=0)
+    asked: list[int] = []
+    quota = Quota(RATE, scene.scheduler, scene.on_reached, window=50_000, on_unsaved=lambda: asked.append(1))
+    scene.meter.set_limits(quota=quota)
+    if with_datagrams:
+        flood(scene, 1, seconds=1)
+    (reader,) = scene.readers(1)
+    scene.scheduler.advance(1)
+    assert scene.meter.carried == 50_000
+    assert asked == [1]
+    for saves in range(1, 5):
+        scene.meter.settle()
+        quota.saved(0)
+        scene.meter.go_on()
+        scene.scheduler.advance(1)
+        assert scene.meter.carried == (saves + 1) * 50_000
+        assert len(asked) == saves + 1
+    quota.saved(-RATE)
+    scene.scheduler.advance(1)
+    assert (scene.meter.carried, scene.reached, not reader.left) == (RATE, 1, False)
+
+
 def test_nothing_runs_once_it_is_closed() -> None:
     scene = Scene()
     scene.meter.open_budget()
