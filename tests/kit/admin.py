@@ -1,9 +1,13 @@
 """A proxy for the admin interface's tests: a worker without listeners, or one in memory."""
 
+import asyncio
 import contextlib
+import threading
+from collections.abc import Iterator
 from typing import cast
 
 from socks6.admin.proxy import ProxyBridge, Reload
+from socks6.admin.service import AdminService
 from socks6.policy.identity import Identity
 from socks6.policy.rules import Policy
 from socks6.proxy.commands import ProxyRequest
@@ -40,3 +44,27 @@ def connected(worker: ServerWorker, user: str, command: int = 1) -> ClientConnec
     )
     connection.reply = 0
     return connection
+
+
+@contextlib.contextmanager
+def administered(path: str, *users: str) -> Iterator[ServerWorker]:
+    """Give a worker with a connection for each user, whose interface is at a path; it runs in a thread of its own."""
+    worker = ServerWorker(policy=Policy(allow_private=True))
+    over, ready = threading.Event(), threading.Event()
+
+    async def play() -> None:
+        for user in users:
+            connected(worker, user)
+        async with AdminService(bridge_of(worker), path=path):
+            ready.set()
+            while not over.is_set():  # noqa: ASYNC110 - set by another thread
+                await asyncio.sleep(0.01)
+
+    thread = threading.Thread(target=lambda: asyncio.run(play()))
+    thread.start()
+    try:
+        assert ready.wait(10)
+        yield worker
+    finally:
+        over.set()
+        thread.join()

@@ -24,8 +24,9 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from socks6.admin.events import KINDS, EventFeed, TooManyFollowers
-from socks6.admin.openapi import PREFIX, document
+from socks6.admin.openapi import document
 from socks6.admin.proxy import ProxyBridge, ProxyUnavailable
+from socks6.admin.settings import PREFIX
 from socks6.observability.logs import LOGGER
 from socks6.proxy.live import ConnectionInfo
 

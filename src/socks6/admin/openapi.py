@@ -5,11 +5,11 @@ import typing
 from typing import Any, Final
 
 from socks6.admin.proxy import Status
+from socks6.admin.settings import PREFIX
 from socks6.distribution import VERSION
 from socks6.proxy.authentication.penalty import Penalty
 from socks6.proxy.live import ConnectionInfo, SessionInfo
 
-PREFIX: Final = "/api/v1"
 JSON_TYPES: Final[dict[object, dict[str, Any]]] = {
     int: {"type": "integer"},
     float: {"type": "number"},

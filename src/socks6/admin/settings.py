@@ -4,6 +4,7 @@ from socks6.dataclass import dataclass
 from socks6.net.url import ProxyUrl
 from socks6.setting import setting
 
+PREFIX = "/api/v1"  # of the paths of the interface
 AUTO = "auto"
 NONE = "none"
 

@@ -34,6 +34,7 @@ exit codes: 0 all went well, 1 it failed, 2 wrong usage or configuration
 
 UDP_PATHS: Final = ("auto", "datagram", "stream")
 SHELLS: Final = ("bash", "zsh", "fish")
+WHO_COLUMNS: Final = ("id", "user", "source", "inbound", "command", "destination", "age", "up", "down")
 
 # What argparse quotes of a command line and may hold a password: URLs, NAME:PASSWORD.
 _SECRET: Final = re.compile(r"'[^']*[:@][^']*'|\"[^\"]*[:@][^\"]*\"")
@@ -454,6 +455,43 @@ def _share(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_admin(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--admin",
+        metavar="PATH",
+        help="the socket of the proxy's admin interface (default: that of the only proxy that runs)",
+    )
+
+
+def _who(parser: argparse.ArgumentParser) -> None:
+    _add_admin(parser)
+    parser.add_argument("--user", metavar="NAME", help="only this user's; empty for clients without a name")
+    parser.add_argument(
+        "--sort",
+        choices=WHO_COLUMNS,
+        default="id",
+        metavar="COLUMN",
+        help="the order: id, user, ... (default: id)",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--watch", action="store_true", help="show it again every 2 s, until interrupted")
+
+
+def _kick(parser: argparse.ArgumentParser) -> None:
+    _add_admin(parser)
+    parser.add_argument("ids", metavar="ID", nargs="*", type=whole(1), help="as `socks6 who` shows it")
+    parser.add_argument("--user", metavar="NAME", help="all of this user")
+    parser.add_argument("--source", metavar="NET", help="all from an address or a network, or unix")
+    parser.add_argument("--reason", metavar="TEXT", help="why, for the proxy's log")
+
+
+def _penalties(parser: argparse.ArgumentParser) -> None:
+    _add_admin(parser)
+    parser.add_argument("action", metavar="lift", nargs="?", choices=("lift",), help="let a source in again")
+    parser.add_argument("source", metavar="SOURCE", nargs="?", help="an address or a network")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
 def _completion(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("shell", metavar="SHELL", choices=SHELLS, help=", ".join(SHELLS))
 
@@ -577,6 +615,43 @@ examples:
 Standard output has one line, published at HOST:PORT, and another one whenever that changes. When the proxy goes away it
 publishes again as soon as it can, at the same port if the proxy lets it. A peer is reset if the service cannot be
 reached. SIGTERM or SIGINT ends it when its connections have ended or --drain is over, a second one at once.
+""",
+    ),
+    "who": CliCommand(
+        module="operate",
+        add_flags=_who,
+        summary="show who uses a running proxy",
+        description="Show the connections, associations, bindings and sessions of a running proxy.",
+        examples="""\
+examples:
+  socks6 who                                        of the only proxy that runs
+  socks6 who --user alice --sort down --watch
+  socks6 who --admin /run/socks6/admin.sock --json
+""",
+    ),
+    "kick": CliCommand(
+        module="operate",
+        add_flags=_kick,
+        summary="end connections of a running proxy",
+        description="End connections of a running proxy, whatever they are about: both sides are reset.",
+        examples="""\
+examples:
+  socks6 kick 17 23
+  socks6 kick --user alice --reason 'too much'
+  socks6 kick --source 192.0.2.0/24
+
+The exit code is 1 if there was no such connection. Whoever is kicked may connect again.
+""",
+    ),
+    "penalties": CliCommand(
+        module="operate",
+        add_flags=_penalties,
+        summary="show and lift penalties for wrong passwords",
+        description="Show the sources that a running proxy refuses after too many wrong passwords, or let one in again.",
+        examples="""\
+examples:
+  socks6 penalties
+  socks6 penalties lift 192.0.2.7
 """,
     ),
     "check": CliCommand(

@@ -4,7 +4,8 @@ from openapi_spec_validator import validate
 
 from socks6.admin.app import create_app
 from socks6.admin.events import EventFeed
-from socks6.admin.openapi import PREFIX, document
+from socks6.admin.openapi import document
+from socks6.admin.settings import PREFIX
 from tests.kit.admin import bridge_of
 
 
