@@ -241,9 +241,9 @@ class UpstreamUp(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuthenticatorDown(Event):
-    """An authenticator outside of this process does not work, or for another reason than before: its users are not let in."""
+    """An authenticator outside of this process, or a users database, does not work, or for another reason than before: its users are not let in."""
 
-    authenticator: str  # "command", "url", "pam"
+    authenticator: str  # "command", "url", "pam", "database"
     reason: str
 
 

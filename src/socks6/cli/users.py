@@ -73,7 +73,7 @@ def _show(users: Users, arguments: Namespace) -> None:
     if arguments.json:
         print(_json(record))
         return
-    for name, value in _described(record).items():
+    for name, value in record.described().items():
         if isinstance(value, bool):
             print(f"{name:<14} {'yes' if value else 'no'}")
         elif value or (value == 0 and name == "remaining"):
@@ -173,17 +173,8 @@ def _tell(record: UserRecord, generated: str, arguments: Namespace) -> None:
         print(f"password: {generated}")
 
 
-def _described(record: UserRecord) -> dict[str, object]:
-    return {
-        **record.values(),
-        "used_up": record.used_up,
-        "used_down": record.used_down,
-        "remaining": record.remaining,
-    }
-
-
 def _json(record: UserRecord, **more: str) -> str:
-    return json.dumps({**_described(record), **more}, ensure_ascii=False)
+    return json.dumps({**record.described(), **more}, ensure_ascii=False)
 
 
 def _entries(lines: Iterable[bytes] | IO[bytes], source: str) -> Iterator[tuple[str, Mapping[str, object]]]:

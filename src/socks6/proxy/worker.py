@@ -1,6 +1,7 @@
 """Serves one client connection after another over any byte stream: the proxy without listeners."""
 
 import asyncio
+import contextlib
 import functools
 import itertools
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -106,19 +107,12 @@ class ServerWorker(ProxyContext):
         self.events.observe(Reloaded())
 
     async def watch_users(self) -> None:
-        """Act on changes of users, as the authenticator finds them, until cancelled; a fault of it is reported once."""
-        failed = False
+        """Act on changes of users, as the authenticator finds them, until cancelled."""
         while True:
             await asyncio.sleep(CHANGES_SECONDS)
-            try:
+            with contextlib.suppress(AuthenticationBusy):  # which it reports itself
                 for change in await self.authenticator.changes():
                     self.user_changed(change)
-                failed = False
-            except AuthenticationBusy as busy:
-                if not failed:
-                    error = busy.__cause__ if isinstance(busy.__cause__, Exception) else busy
-                    self.events.observe(UnexpectedError(where="watching users", error=error))
-                failed = True
 
     def user_changed(self, change: UserChange) -> None:
         """Use what a user may do now: for its new requests, and for its connections.

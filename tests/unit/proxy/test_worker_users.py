@@ -17,7 +17,7 @@ from socks6.proxy.authentication.database_users import DatabaseUsers
 from socks6.proxy.authentication.users_database import UsersDatabase
 from socks6.proxy.service import Server
 from socks6.proxy.worker import ServerWorker
-from socks6.telemetry import ConnectionEnded, Ending, UnexpectedError
+from socks6.telemetry import AuthenticatorDown, AuthenticatorUp, ConnectionEnded, Ending
 from tests.kit.loops import Run
 from tests.kit.outbounds import Recorder
 from tests.kit.streams import receive_exactly, until
@@ -250,12 +250,13 @@ def test_what_cannot_be_read_is_reported_once(
             for times in (1, 2):
                 (tmp_path / "users.db").chmod(0o666)
                 users.database.close()
-                await until(lambda: len(scene.log.of(UnexpectedError)) == times)  # noqa: B023
+                await until(lambda: len(scene.log.of(AuthenticatorDown)) == times)  # noqa: B023
                 await asyncio.sleep(0.05)
-                assert len(scene.log.of(UnexpectedError)) == times
+                assert len(scene.log.of(AuthenticatorDown)) == times
                 (tmp_path / "users.db").chmod(0o600)
-                await asyncio.sleep(0.05)
-        (event, *_) = scene.log.of(UnexpectedError)
-        assert "others than its owner can change it" in str(event.error)
+                await until(lambda: len(scene.log.of(AuthenticatorUp)) == times)  # noqa: B023
+        (event, *_) = scene.log.of(AuthenticatorDown)
+        assert "others than its owner can change it" in event.reason
+        assert not scene.log.errors
 
     run(play())

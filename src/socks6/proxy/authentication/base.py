@@ -86,7 +86,7 @@ class Authenticator(Protocol):
         return False
 
     async def changes(self) -> Sequence[UserChange]:
-        """Return what has changed since the last call, of users that have logged in. Raises AuthenticationBusy."""
+        """Return what has changed since the last call, of users that have logged in. Raises AuthenticationBusy, and reports why."""
         return ()
 
     def inherit(self, old: "Authenticator") -> None:  # noqa: ARG002 - for caches

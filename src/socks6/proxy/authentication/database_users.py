@@ -18,6 +18,7 @@ from socks6.proxy.authentication.hashes import PasswordHash, parse_hash
 from socks6.proxy.authentication.table import UserTable, most_usual
 from socks6.proxy.authentication.users_database import DatabaseUnavailable, UserRecord, UsersDatabase
 from socks6.proxy.authentication.users_file import HashedUsers
+from socks6.telemetry import AuthenticatorDown, AuthenticatorUp, EventHub, Observer
 
 MAX_KNOWN_USERS: Final = 65_536  # that have logged in and are watched, 1 KiB each
 SAMPLE_SIZE: Final = 200  # users whose hashes say what most of them cost
@@ -42,6 +43,9 @@ class DatabaseUsers(UserTable):
         self._users = self._known
         self._number = database.change_number()
         self._thread: ThreadPoolExecutor | None = None
+        self._events: Observer = EventHub(())
+        self._fault = ""  # why the database cannot be read, as it was reported
+        self._down_since = 0.0
 
     @property
     @override
@@ -68,10 +72,7 @@ class DatabaseUsers(UserTable):
             name = username.decode()
         except UnicodeDecodeError:
             return None
-        try:
-            record = (await self._in_thread(self.database.find, (name,))).get(name)
-        except DatabaseUnavailable as error:
-            raise AuthenticationBusy("the users database cannot be read", is_fault=True) from error
+        record = (await self._in_thread(self.database.find, (name,))).get(name)
         self._known.add(name, record, self._clock())
         return record
 
@@ -110,10 +111,7 @@ class DatabaseUsers(UserTable):
 
     @override
     async def changes(self) -> Sequence[UserChange]:
-        try:
-            found = await self._in_thread(self._read_changes, dict(self._known.records))
-        except DatabaseUnavailable as error:
-            raise AuthenticationBusy("the users database cannot be read", is_fault=True) from error
+        found = await self._in_thread(self._read_changes, dict(self._known.records))
         return self._known.update(found, self._clock())
 
     def _read_changes(self, known: Mapping[str, UserRecord | None]) -> dict[str, UserRecord | None]:
@@ -134,6 +132,11 @@ class DatabaseUsers(UserTable):
             self.database, self._number = old.database, old._number  # noqa: SLF001
             self._known = self._users = old._known  # noqa: SLF001
             self._thread, old._thread = old._thread, None  # noqa: SLF001
+            self._fault, self._down_since = old._fault, old._down_since  # noqa: SLF001
+
+    @override
+    def report_to(self, events: Observer) -> None:
+        self._events = events
 
     @override
     def _find(self, username: bytes) -> tuple[Identity | None, PasswordHash]:
@@ -155,14 +158,29 @@ class DatabaseUsers(UserTable):
             self._thread = None
 
     async def _in_thread(self, call: Callable[..., ResultT], *arguments: object) -> ResultT:
-        """Call in the one thread of these users. Raises AuthenticationBusy where the system has no thread left."""
+        """Call in the one thread of these users. Raises AuthenticationBusy for a database that cannot be read, which it reports."""
         if self._thread is None:
             self._thread = ThreadPoolExecutor(1, thread_name_prefix="socks6-users")
         try:
             job = self._thread.submit(call, *arguments)
         except RuntimeError as error:
             raise AuthenticationBusy(f"no thread to look a user up in: {error}") from error
-        return await asyncio.wrap_future(job)
+        loop = asyncio.get_running_loop()
+        try:
+            result = await asyncio.wrap_future(job)
+        except DatabaseUnavailable as error:
+            reason = str(error)
+            if reason != self._fault:
+                self._events.observe(AuthenticatorDown(authenticator="database", reason=reason))
+            if not self._fault:
+                self._down_since = loop.time()
+            self._fault = reason
+            raise AuthenticationBusy("the users database cannot be read", is_fault=True) from None
+        if self._fault:
+            self._fault = ""
+            seconds = round(loop.time() - self._down_since, 3)
+            self._events.observe(AuthenticatorUp(authenticator="database", down_for=seconds))
+        return result
 
 
 class _State(NamedTuple):

@@ -138,6 +138,11 @@ class UserRecord:
             "created": self.created,
         }
 
+    def described(self) -> dict[str, object]:
+        """Return the same, without the hash, and what has been used: what people and programs are shown."""
+        used = {"used_up": self.used_up, "used_down": self.used_down, "remaining": self.remaining}
+        return {**self.values(), **used}
+
 
 class UsersDatabase(UsageStore):
     """A file of users. Every method may block for `BUSY_SECONDS`, is atomic, and may be called from any thread.
