@@ -164,6 +164,8 @@ def endpoint_of(stream: ByteStream) -> RelayEndpoint | None:
     raw = stream.raw_socket
     if raw is not None:
         return SocketEndpoint(raw)
+    if isinstance(stream, EventStream):
+        return StreamEndpoint(stream)
     if (tls := stream.attribute(TlsStream)) is not None:
         carrier = tls.beneath.raw_socket
         return None if carrier is None else TlsEndpoint(tls, carrier)

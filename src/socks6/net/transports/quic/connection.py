@@ -6,7 +6,7 @@ import errno
 import os
 import socket
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol
 
 from socks6.compat import override
@@ -150,7 +150,8 @@ class QuicStream(EventStream, CodedAbortStream):
 
     @override
     def receive_nowait(self, max_bytes: int) -> bytes | None:
-        self._check_open()
+        if self._closed:
+            self._check_open()
         if not self._pieces:
             if self._failure is not None:
                 raise same_error(self._failure)
@@ -367,7 +368,8 @@ class QuicStream(EventStream, CodedAbortStream):
             raise OSError(errno.EBADF, "the stream was closed")
 
     def _check_sendable(self) -> None:
-        self._check_open()
+        if self._closed:
+            self._check_open()
         if self._sending_failure is not None:
             raise same_error(self._sending_failure)
         if self._ended:
@@ -387,6 +389,26 @@ class PacketTransport(Protocol):
 
     def send(self, packets: Sequence[bytes], remote: SocketAddress) -> None:
         """Send packets to one address."""
+
+
+class SilenceWatch:
+    """Who wants to know when the peer falls silent, for as long as the context lasts."""
+
+    __slots__ = ("_connection", "confirms", "doubt", "sent_at")
+
+    def __init__(self, connection: "QuicConnection", doubt: Callable[[], None]) -> None:
+        self._connection = connection
+        self.doubt: Final = doubt
+        self.sent_at = 0.0
+        self.confirms = False  # it was silent at the last look
+
+    def __enter__(self) -> None:
+        """Begin."""
+        self._connection.watch(self)
+
+    def __exit__(self, *_: object) -> None:
+        """End."""
+        self._connection.end_watch(self)
 
 
 class QuicConnection:
@@ -428,7 +450,8 @@ class QuicConnection:
         self._signs = Condition()  # waiters for a sign that the peer is there, or not
         self._pings = 0  # sent, whose answers are waited for
         self._pinged = 0  # of these, the last that was answered
-        self._doubters: set[Callable[[], None]] = set()
+        self._watches: dict[SilenceWatch, None] = {}
+        self._watch_timer: asyncio.TimerHandle | None = None
         self._silent_since = float(
             "-inf"
         )  # when an answer was due that had not come; void once something comes
@@ -500,33 +523,43 @@ class QuicConnection:
         """Return whether many of the peer's packets got lost since this was last asked; see `LossMeter`."""
         return self._losses.is_lossy(*self.engine.received)
 
-    @contextlib.contextmanager
-    def watched(self, doubt: Callable[[], None]) -> Iterator[None]:
+    def watched(self, doubt: Callable[[], None]) -> "SilenceWatch":
         """Call `doubt`, perhaps repeatedly, while probes stay unanswered, or no packet comes though an acknowledgement is due."""
-        sent_at = self.loop.time()
+        return SilenceWatch(self, doubt)
 
-        def look(again: bool) -> None:
-            silence = self.loop.time() - max(sent_at, self.last_received_at)
-            is_owed = self.last_received_at < sent_at or not self.engine.quiet
-            if silence < self.patience - CONFIRM_SECONDS or not is_owed:
-                look_in(self.patience, False)
-            elif not again:  # what came while the event loop was busy gets to be read
-                look_in(CONFIRM_SECONDS, True)
+    def watch(self, watch: "SilenceWatch") -> None:
+        """Begin one."""
+        watch.sent_at = self.loop.time()
+        self._watches[watch] = None
+        if self._watch_timer is None:
+            self._watch_timer = self.loop.call_later(self.patience, self._look_for_silence)
+
+    def end_watch(self, watch: "SilenceWatch") -> None:
+        """End one."""
+        del self._watches[watch]
+
+    def _look_for_silence(self) -> None:
+        """Look at each watch; one timer serves them all."""
+        self._watch_timer = None
+        if not self._watches or self.over is not None:
+            return
+        now, patience = self.loop.time(), self.patience
+        again_in, is_silent = patience, False
+        for watch in self._watches:
+            left = max(watch.sent_at, self.last_received_at) + patience - now
+            is_owed = self.last_received_at < watch.sent_at or not self.engine.quiet
+            if left > CONFIRM_SECONDS or not is_owed:
+                watch.confirms = False
+                again_in = min(again_in, left) if left > CONFIRM_SECONDS else again_in
+            elif not watch.confirms:  # what came while the event loop was busy gets to be read
+                watch.confirms = True
+                again_in = CONFIRM_SECONDS
             else:
-                self._silent_since = self.loop.time()
-                self._voice_doubts()
-
-        def look_in(seconds: float, again: bool) -> None:
-            timers[:] = [self.loop.call_later(seconds, look, again)]
-
-        timers: list[asyncio.TimerHandle] = []
-        look_in(self.patience, False)
-        self._doubters.add(doubt)
-        try:
-            yield
-        finally:
-            self._doubters.discard(doubt)
-            timers[0].cancel()
+                is_silent = True
+        self._watch_timer = self.loop.call_later(again_in, self._look_for_silence)
+        if is_silent:
+            self._silent_since = now
+            self._voice_doubts()
 
     async def is_alive(self) -> bool:
         """Ask the peer; return whether it answered before there was reason for doubt."""
@@ -680,8 +713,11 @@ class QuicConnection:
 
     def is_full(self, stream_id: int) -> bool:
         """Return whether a stream's sender is to wait; `QuicStream.writable` is called when it may send again."""
+        of_all = self.engine.unsent()
+        if of_all < MAX_STREAM_UNSENT_BYTES:  # the usual case
+            return False
         unsent = self.engine.unsent(stream_id)
-        if unsent < MAX_STREAM_UNSENT_BYTES and self.engine.unsent() < MAX_UNSENT_BYTES:
+        if unsent < MAX_STREAM_UNSENT_BYTES and of_all < MAX_UNSENT_BYTES:
             return False
         if self._full.get(stream_id, (-1, 0.0))[0] != unsent:
             self._full[stream_id] = (unsent, self.loop.time())
@@ -714,11 +750,11 @@ class QuicConnection:
         self.last_used = self.loop.time()
         if self.over is not None:
             return
-        with contextlib.suppress(ConnectionError):  # it was over
-            if stop is not None:
+        if stop is not None:
+            with contextlib.suppress(ConnectionError):  # it was over
                 self.engine.stop(stream_id, stop)
-        with contextlib.suppress(ConnectionError):
-            if reset is not None:
+        if reset is not None:
+            with contextlib.suppress(ConnectionError):
                 self.engine.reset(stream_id, reset)
         if stop is not None or reset is not None or self._unused_by is not None:
             self._flush_soon()
@@ -805,7 +841,7 @@ class QuicConnection:
                 self._flush_soon()
         self._take_events()
         if self.over is None:
-            if self._doubters or self._signs.waiters:
+            if (self._watches or self._signs.waiters) and not self.answers:
                 self._voice_doubts()
             self._wake_senders(now)
             self._look_at = self._reset_stalled(now)
@@ -869,10 +905,9 @@ class QuicConnection:
     # Inside.
 
     def _voice_doubts(self) -> None:
-        if not self.answers:
-            self._signs.wake()
-            for doubt in list(self._doubters):
-                doubt()
+        self._signs.wake()
+        for watch in list(self._watches):
+            watch.doubt()
 
     def _wake_senders(self, now: float) -> None:
         if not self.engine.credit_blocked:
@@ -1030,8 +1065,9 @@ class QuicConnection:
             stream.failed(self.over)
         self._full.clear()
         self._frames.clear()
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._watch_timer):
+            if timer is not None:
+                timer.cancel()
         self._flush_soon()  # the CONNECTION_CLOSE, and then no more
         self._watchers.wake()
         self._openers.wake()

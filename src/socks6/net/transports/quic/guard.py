@@ -169,7 +169,10 @@ class FrameGuard:
         order = self._order(stream_id)
         order.delivered += size
         if order.delivered > order.edge:
-            self._waiting -= order.reach(order.delivered)
+            if order.waiting:
+                self._waiting -= order.reach(order.delivered)
+            else:
+                order.edge = order.delivered
 
     def take_back(self) -> None:
         """Charge nothing for the last packet: it had been there before."""

@@ -1,6 +1,7 @@
 """A client's QUIC connections to its proxy: each request is a stream of one that is there, if one suits."""
 
 import asyncio
+import errno
 from collections.abc import Awaitable, Sequence
 from typing import Final
 
@@ -71,21 +72,20 @@ class QuicConnectionPool(Connector):
         if quic is None:
             return await answer
         connection = quic.connection
-        limit = asyncio.timeout(None)
+        doubted = False
 
         def doubt() -> None:
-            if not (quic.heard or limit.expired()):
-                limit.reschedule(_loop().time())
+            nonlocal doubted
+            if not (quic.heard or doubted):
+                doubted = True
+                quic.failed(ConnectionAbortedError(errno.ECONNABORTED, UNANSWERED))
 
         try:
-            async with limit:
-                with connection.watched(doubt):
-                    return await answer
-        except TimeoutError as error:
-            if not limit.expired():
-                raise
-            raise NotAnswered(UNANSWERED) from error
+            with connection.watched(doubt):
+                return await answer
         except ProxyUnreachable as error:
+            if doubted:
+                raise NotAnswered(UNANSWERED) from error
             if quic.heard or connection.over is None or connection.ended_here:
                 raise
             raise NotAnswered(str(error)) from error
