@@ -13,6 +13,9 @@ from socks6.cli import complain
 from socks6.proxy.live import byte_words, duration_words
 
 WATCH_SECONDS: Final = 2.0
+COST: Final = (
+    10  # times as long as a look takes, at least: a proxy of very many connections is asked less often
+)
 CLEAR: Final = "\x1b[H\x1b[J"
 Row = Mapping[str, Any]
 
@@ -56,13 +59,14 @@ def run(arguments: Namespace) -> int:
 def _who(client: AdminClient, arguments: Namespace) -> int:
     try:
         while True:
+            began = time.monotonic()
             text = _who_text(client, arguments)
             if arguments.watch and sys.stdout.isatty() and not arguments.json:
                 text = CLEAR + text
             print(text, flush=True)
             if not arguments.watch:
                 return 0
-            time.sleep(WATCH_SECONDS)
+            time.sleep(max(WATCH_SECONDS, COST * (time.monotonic() - began)))
     except KeyboardInterrupt:
         return 0
 

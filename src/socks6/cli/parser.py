@@ -643,6 +643,20 @@ examples:
 The exit code is 1 if there was no such connection. Whoever is kicked may connect again.
 """,
     ),
+    "top": CliCommand(
+        module="top",
+        add_flags=_add_admin,
+        summary="show a running proxy on the whole terminal",
+        description="Show rates, connections, users and events of a running proxy on the whole terminal, until q is pressed.",
+        examples="""\
+examples:
+  socks6 top
+  socks6 top --admin /run/socks6/admin.sock
+
+Keys: arrows select, k ends the connection, u all of its user, both after a question; s sorts by the next column, / filters,
+escape shows all again, q quits.
+""",
+    ),
     "penalties": CliCommand(
         module="operate",
         add_flags=_penalties,
