@@ -4,7 +4,13 @@ import argparse
 import math
 import re
 from collections.abc import Callable
-from typing import Final
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+
+from socks6.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from ipaddress import IPv4Network, IPv6Network
 
 MAX_PORT: Final = 65535
 
@@ -35,6 +41,34 @@ def whole(lowest: int, highest: int | None = None, name: str = "whole number") -
         return int(text)
 
     return parse
+
+
+def past(text: str) -> datetime:
+    """Return a time in the past: "2h" ago, or a date or time of ISO 8601, local unless it says another zone."""
+    from socks6.observability.settings import parse_age  # noqa: PLC0415 - which few commands need
+
+    try:
+        return datetime.now().astimezone() - parse_age(text)
+    except (ConfigurationError, OverflowError):
+        pass
+    try:
+        return datetime.fromisoformat(text).astimezone()
+    except (ValueError, OverflowError):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no time: write such as 30m, 12h, 7d, 2027-01-31 or 2027-01-31T18:00"
+        ) from None
+
+
+def network(text: str) -> "IPv4Network | IPv6Network":
+    """Return the network, or the one address, that is meant."""
+    from ipaddress import ip_network  # noqa: PLC0415 - as above
+
+    try:
+        return ip_network(text, strict=False)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no address, and no network such as 192.0.2.0/24"
+        ) from None
 
 
 port = whole(1, MAX_PORT, "port")

@@ -11,6 +11,8 @@ from socks6.cli.argument_types import (
     endpoint,
     endpoint_to_bind,
     local_endpoint,
+    network,
+    past,
     port,
     positive_seconds,
     seconds,
@@ -492,6 +494,28 @@ def _penalties(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
+def _log(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--log-db", metavar="FILE", required=True, help="the database that the server writes")
+    parser.add_argument("--user", metavar="NAME", help="only this user's connections")
+    parser.add_argument(
+        "--source",
+        metavar="NET",
+        action="append",
+        type=network,
+        help="only those from this address or network; repeatable",
+    )
+    parser.add_argument(
+        "--since",
+        metavar="TIME",
+        type=past,
+        help="only those that have ended since: 30m, 12h, 7d ago, or 2027-01-31, 2027-01-31T18:00 (local time)",
+    )
+    parser.add_argument("--until", metavar="TIME", type=past, help="only those that ended before")
+    parser.add_argument("--limit", metavar="NUMBER", type=whole(0), help="only the last ones")
+    parser.add_argument("--follow", "-f", action="store_true", help="go on with those to come")
+    parser.add_argument("--json", action="store_true", help="an object a line, with every field, in UTC")
+
+
 def _completion(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("shell", metavar="SHELL", choices=SHELLS, help=", ".join(SHELLS))
 
@@ -676,6 +700,20 @@ examples:
         examples="""\
 examples:
   socks6 check socks6.toml && systemctl reload socks6
+""",
+    ),
+    "log": CliCommand(
+        module="access_log",
+        add_flags=_log,
+        summary="show which connections a server had",
+        description="Show the connections in the database that a server writes with --log-db, by the time of their end.",
+        examples="""\
+examples:
+  socks6 log --log-db access.db --since 1h --user alice
+  socks6 log --log-db access.db --source 192.0.2.0/24 --since 2027-01-31 --json | jq .down
+  socks6 log --log-db access.db --limit 20 --follow
+
+Where connections went is there only if the server logs that (--log-destinations).
 """,
     ),
     "passwd": CliCommand(

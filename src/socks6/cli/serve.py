@@ -19,7 +19,7 @@ from socks6.cli.load import LoadedConfig, load
 from socks6.cli.log import set_up_logging
 from socks6.cli.waiting import status_terminal
 from socks6.config.admin import build_admin
-from socks6.config.build import build_metrics, build_traces, build_worker, find_faults
+from socks6.config.build import build_access_database, build_metrics, build_traces, build_worker, find_faults
 from socks6.config.own_certificate import with_certificate
 from socks6.config.reading import ConfigValues
 from socks6.config.server import CLIENT_LISTEN, ServerConfig
@@ -53,11 +53,9 @@ def run(arguments: Namespace) -> int:
     access = logging.getLogger(ACCESS_LOGGER)
     observers: list[Observer] = [LogObserver(logger, access=access, log_destinations=config.log_destinations)]
     metrics = build_metrics(config)
-    if metrics is not None:
-        observers.append(metrics)
     traces = build_traces(config, os.environ, f"socks6-{arguments.command}")
-    if traces is not None:
-        observers.append(traces)
+    database = build_access_database(config)
+    observers += [observer for observer in (metrics, traces, database) if observer is not None]
     worker = build_worker(config, observers)
     server = Server(config.listen, worker, open_to_all=config.open_to_all)
     operator = Operator(server, worker, values, lambda: load_values(arguments, os.environ))
@@ -75,8 +73,9 @@ def run(arguments: Namespace) -> int:
     try:
         run_loop(_serve(server, operator, monitors, services, status_line=config.status_line), config.loop)
     finally:
-        if traces is not None:
-            traces.close()
+        for observer in (traces, database):
+            if observer is not None:
+                observer.close()
     return 0
 
 

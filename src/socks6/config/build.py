@@ -20,6 +20,7 @@ from socks6.proxy.worker import ServerWorker
 from socks6.telemetry import Observer
 
 if TYPE_CHECKING:
+    from socks6.observability.access_database import AccessLogDatabase
     from socks6.observability.metrics import Metrics
     from socks6.observability.traces import Traces
 
@@ -113,6 +114,19 @@ def build_traces(config: ServerConfig, environment: Mapping[str, str], service: 
     except ImportError as error:
         raise ConfigurationError(f"traces need {error.name}: {install_hint('otel')}") from error
     return Traces(provider_for(config.traces, service=service), destinations=config.log_destinations)
+
+
+def build_access_database(config: ServerConfig) -> "AccessLogDatabase | None":
+    """Return what writes the access log to a database, from now on; None if nothing does."""
+    if config.log_db is None:
+        return None
+    from socks6.observability.access_database import AccessLogDatabase  # noqa: PLC0415 - SQLite takes 10 ms
+
+    database = AccessLogDatabase(
+        config.log_db, keep=config.log_db_keep, log_destinations=config.log_destinations
+    )
+    database.start()
+    return database
 
 
 def _otel_is_wanted(environment: Mapping[str, str]) -> bool:

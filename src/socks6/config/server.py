@@ -8,6 +8,7 @@ import socket
 from collections import ChainMap
 from collections.abc import Iterator, Mapping
 from dataclasses import field
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from socks6.admin.settings import AdminSettings
@@ -17,7 +18,7 @@ from socks6.net.dial import ATTEMPT_DELAY
 from socks6.net.resolve import LOOKUP_SECONDS
 from socks6.net.transports.base import MAX_SPARES
 from socks6.net.url import ProxyUrl
-from socks6.observability.settings import MetricsSettings, parse_collector
+from socks6.observability.settings import DEFAULT_KEEP, MetricsSettings, parse_collector, parse_keep
 from socks6.policy.rules import Policy, Rule
 from socks6.policy.stack import StackRule
 from socks6.proxy.authentication.base import (
@@ -79,6 +80,13 @@ def _check_database(path: str) -> str:
 
 def _parse_user(name: str, password: str) -> PasswordHash:
     return plain_entries({name: password})[name]
+
+
+def _check_log_database(path: str) -> str:
+    from socks6.observability.access_database import check_database  # noqa: PLC0415 - SQLite takes 10 ms
+
+    check_database(path)
+    return path
 
 
 def _check_auth_command(text: str) -> str:
@@ -219,6 +227,22 @@ class ServerConfig:
         default_text="standard error",
         example='"/var/log/socks6/main.log"',
         common=True,
+    )
+    log_db: str | None = setting(
+        None,
+        "write each connection that has ended to this database (SQLite), too, which `socks6 log` reads",
+        unit="FILE",
+        parse=_check_log_database,
+        example='"access.db"',
+        common=True,
+    )
+    log_db_keep: timedelta | None = setting(
+        DEFAULT_KEEP,
+        "how long connections stay in it: a number with h, d or w; or ever",
+        unit="TIME",
+        parse=parse_keep,
+        default_text="30d",
+        example='"90d"',
     )
     log_destinations: bool = setting(False, "log where connections go", common=True)
     loop: str = setting(

@@ -43,8 +43,8 @@ class LogLine:
 
     @override
     def __str__(self) -> str:
-        return f"{_printable(_cut(self.words, MAX_WORDS))}{format_fields(self.fields)}" + "".join(
-            f"\n! {_printable(_cut(line, MAX_VALUE))}" for line in self.trace[-MAX_TRACE:]
+        return f"{printable(_cut(self.words, MAX_WORDS))}{format_fields(self.fields)}" + "".join(
+            f"\n! {printable(_cut(line, MAX_VALUE))}" for line in self.trace[-MAX_TRACE:]
         )
 
 
@@ -126,14 +126,15 @@ def _value_text(value: str | float) -> str:
     if _PLAIN.fullmatch(text):
         return text
     escaped = text.replace("\\", r"\\").replace('"', r"\"")
-    return f'"{_printable(escaped)}"'
+    return f'"{printable(escaped)}"'
 
 
 def _cut(text: str, size: int) -> str:
     return text if len(text) <= size else text[:size] + CUT
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
+    """Return a text with escapes for whatever is not printable ASCII."""
     return _UNPRINTABLE.sub(lambda match: _ESCAPES.get(match[0]) or _escape(ord(match[0])), text)
 
 

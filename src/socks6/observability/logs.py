@@ -91,6 +91,16 @@ COMMAND_LINES: Final[Mapping[str, tuple[int, tuple[str, ...], str]]] = {
         ("settings",),
         "These settings have changed; only a restart puts them in force.",
     ),
+    "log database failed": (
+        logging.WARNING,
+        ("path", "reason"),
+        "The database of the access log cannot be written; connections wait, and are lost if that takes long.",
+    ),
+    "log rows dropped": (
+        logging.WARNING,
+        ("path", "count"),
+        "Connections that are not in the database: it could not be written in time.",
+    ),
     "lines dropped": (
         logging.WARNING,
         ("count",),

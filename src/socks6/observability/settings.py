@@ -1,6 +1,7 @@
-"""What an operator may set about metrics and traces."""
+"""What an operator may set about metrics, traces and the database of the access log."""
 
 import re
+from datetime import timedelta
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -27,6 +28,27 @@ def parse_collector(text: str) -> str:
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
         raise ConfigurationError(f"{text!r} is not of the form http://HOST:PORT")
     return text.rstrip("/").removesuffix("/v1/traces")
+
+
+DEFAULT_KEEP: Final = timedelta(days=30)
+_AGE: Final = re.compile(r"([0-9]{1,9})([smhdw])")
+_AGE_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+def parse_age(text: str) -> timedelta:
+    """Read a number with s, m, h, d or w: seconds, minutes, hours, days, weeks. Raises ConfigurationError."""
+    match = _AGE.fullmatch(text)
+    if match is None:
+        raise ConfigurationError(f"{text!r} is no time such as 30m, 12h or 7d")
+    try:
+        return timedelta(**{_AGE_UNITS[match[2]]: int(match[1])})
+    except OverflowError:
+        raise ConfigurationError(f"{text!r} is too long") from None
+
+
+def parse_keep(text: str) -> timedelta | None:
+    """Read such a time, or "ever", which is None. Raises ConfigurationError."""
+    return None if text == "ever" else parse_age(text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

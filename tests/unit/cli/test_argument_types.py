@@ -1,7 +1,10 @@
 """Values of flags."""
 
 import argparse
+from argparse import ArgumentTypeError
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_network
 
 import pytest
 
@@ -10,6 +13,8 @@ from socks6.cli.argument_types import (
     endpoint,
     endpoint_to_bind,
     local_endpoint,
+    network,
+    past,
     port,
     positive_seconds,
     seconds,
@@ -97,3 +102,20 @@ def test_places_of_this_machine(text: str, value: tuple[str, int]) -> None:
 def test_what_is_no_place_of_this_machine(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError):
         local_endpoint(text)
+
+
+def test_times_in_the_past() -> None:
+    now = datetime.now().astimezone()
+    assert abs(now - timedelta(hours=2) - past("2h")) < timedelta(minutes=1)
+    assert past("2027-01-31T18:00Z") == datetime(2027, 1, 31, 18, tzinfo=UTC)
+    assert past("2027-01-31") == datetime(2027, 1, 31).astimezone()
+    for text in ("", "tomorrow", "2", "999999999w"):
+        with pytest.raises(ArgumentTypeError, match="is no time"):
+            past(text)
+
+
+def test_networks() -> None:
+    assert network("192.0.2.7/24") == ip_network("192.0.2.0/24")
+    assert network("::1") == ip_network("::1/128")
+    with pytest.raises(ArgumentTypeError, match="no address"):
+        network("localhost")

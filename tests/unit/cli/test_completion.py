@@ -41,7 +41,15 @@ def test_without_any_word_there_are_commands() -> None:
         ("socks6 server --drain ", []),
         (
             "socks6 server --open --lo",
-            ["--log-format", "--log-file", "--log-destinations", "--loop", "--lookup-timeout"],
+            [
+                "--log-format",
+                "--log-file",
+                "--log-db",
+                "--log-db-keep",
+                "--log-destinations",
+                "--loop",
+                "--lookup-timeout",
+            ],
         ),
         ("socks6 ping socks6+", [*OURS[1:], "socks6+auto://"]),
         ("socks6 ping -c 3 socks6+", [*OURS[1:], "socks6+auto://"]),

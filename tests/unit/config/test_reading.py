@@ -1,6 +1,7 @@
 """Configuration files, and everything that can be wrong with them."""
 
 import os
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +27,7 @@ EVERYTHING: Final[dict[str, object]] = {
     "via-spare": "2",
     "via-through": (ProxyUrl.parse("socks5://first.example"),),
     "status-line": False,
+    "log-db-keep": timedelta(hours=12),
     "sessions.per-user": 1,
     "sessions.per-source": 2,
     "sessions.window": 16,
@@ -77,6 +79,7 @@ quiet-failures = true
 ignore-fragmented = true
 verbose = 2
 log-format = "json"
+log-db-keep = "12h"
 log-file = "/var/log/socks6.log"
 log-destinations = true
 loop = "asyncio"
@@ -180,7 +183,7 @@ def test_every_plain_key(tmp_path: Path) -> None:
         for name, value in EVERYTHING.items()
     }
     assert values == there
-    others = {"via-file", "policy.rules", "stack"}
+    others = {"via-file", "log-db", "policy.rules", "stack"}
     keys = {declared.key for declared in settings_of(ServerConfig) if declared.table != "users"}  # below
     assert keys == {*EVERYTHING, *others}
 
@@ -209,6 +212,16 @@ def test_a_users_file_beside_the_configuration(tmp_path: Path) -> None:
     users = values_of(tmp_path, '[users]\nfile = "users"')["users.file"]
     assert isinstance(users, UsersFile)
     assert list(users.entries) == ["bob"]
+
+
+def test_a_database_of_the_log_beside_the_configuration(tmp_path: Path) -> None:
+    assert values_of(tmp_path, 'log-db = "a.db"\nlog-db-keep = "ever"') == {
+        "log-db": f"{tmp_path}/a.db",
+        "log-db-keep": None,
+    }
+    faults = faults_of(tmp_path, 'log-db = "no/a.db"\nlog-db-keep = "30"')
+    assert "log-db: " in faults[0]
+    assert faults[1] == "socks6.toml:2: log-db-keep: '30' is no time such as 30m, 12h or 7d"
 
 
 def test_an_upstream_from_a_file_beside_the_configuration(tmp_path: Path) -> None:

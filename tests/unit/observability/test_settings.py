@@ -1,10 +1,12 @@
 """Settings of metrics."""
 
+from datetime import timedelta
+
 import pytest
 
 from socks6.errors import ConfigurationError
 from socks6.net.stream import Endpoint
-from socks6.observability.settings import parse_collector, parse_place
+from socks6.observability.settings import parse_age, parse_collector, parse_keep, parse_place
 
 
 @pytest.mark.parametrize(
@@ -39,3 +41,23 @@ def test_a_collector(text: str) -> None:
 def test_no_collector(text: str) -> None:
     with pytest.raises(ConfigurationError):
         parse_collector(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "age"),
+    [
+        ("90s", timedelta(seconds=90)),
+        ("30m", timedelta(minutes=30)),
+        ("2w", timedelta(days=14)),
+        ("0d", timedelta()),
+    ],
+)
+def test_ages(text: str, age: timedelta) -> None:
+    assert parse_age(text) == parse_keep(text) == age
+    assert parse_keep("ever") is None
+
+
+@pytest.mark.parametrize("text", ["", "30", "1y", "-1d", "1.5h", "1 d", "999999999w", "ever"])
+def test_no_ages(text: str) -> None:
+    with pytest.raises(ConfigurationError):
+        parse_age(text)
