@@ -12,6 +12,7 @@ from typing import Final
 
 import pytest
 
+from socks6.proxy.authentication.users_database import UsersDatabase
 from tests.kit.chromium import Page, chromium, needs_chromium
 from tests.kit.origins import tcp_host
 from tests.kit.proxies import Proxy, curl, curl_line, server
@@ -60,20 +61,15 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow, needs_chromium]
 
 @contextmanager
 def administered(folder: Path) -> Iterator[tuple[Proxy, str]]:
-    """Run a server with users and a dashboard; give it, and the dashboard's URL."""
+    """Run a server with a users database and a dashboard; give it, and the dashboard's URL."""
+    database = UsersDatabase(folder / "users.db", create=True)
+    database.add("alice", {"password": "s3cret"})
+    database.close()
     token = folder / "token"
     token.write_text(TOKEN)
     token.chmod(0o600)
-    flags = (
-        "--listen",
-        "mixed://127.0.0.1:0",
-        "-v",
-        "--admin-http",
-        "127.0.0.1:0",
-        "--admin-token-file",
-        str(token),
-    )
-    with server(*flags, environment={"SOCKS6_USERS": "alice:s3cret"}) as running:
+    flags = ["--admin-http", "127.0.0.1:0", "--admin-token-file", str(token), "--users-db", database.path]
+    with server("--listen", "mixed://127.0.0.1:0", "-v", *flags) as running:
         yield running, eventually(running, r"admin at (http://\S+)")
 
 
@@ -135,18 +131,27 @@ def test_an_operator_signs_in_looks_around_and_ends_a_download(tmp_path: Path) -
         curl("--socks5", running.authority, "--proxy-user", f"{HOSTILE}:wrong", "http://127.0.0.1:9/")
         page.until(f'document.getElementById("event-list").textContent.includes({json.dumps(HOSTILE)})')
         assert page.run('document.querySelector("#event-list img")') is None
+        go_to(page, "users")
+        page.until('!document.getElementById("add-user").hidden')
+        page.run('document.getElementById("add-user").click()')
+        page.type("bob")
+        page.press("Tab")
+        page.type("hunter22")
+        page.press("Enter")
+        page.until('document.getElementById("notice").textContent === "bob is added."')
+        page.until('document.getElementById("users-table").textContent.includes("bob")')
         go_to(page, "connections")
         target = f"http://{host.host}:{host.port}/"
         words = curl_line(
-            "--socks5", running.authority, "--proxy-user", "alice:s3cret", "--output", "/dev/null", target
+            "--socks5", running.authority, "--proxy-user", "bob:hunter22", "--output", "/dev/null", target
         )
         with subprocess.Popen(
             words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
         ) as download:
-            row = page.until(
-                'document.querySelector("#connections-table tbody td.actions")?.parentElement.innerText'
+            text = f"bob\t127.0.0.1\tmixed\tCONNECT\t127.0.0.1:{host.port}\t"
+            page.until(
+                f'document.querySelector("#connections-table tbody").innerText.includes({json.dumps(text)})'
             )
-            assert {"alice", "127.0.0.1", f"127.0.0.1:{host.port}"} <= set(row.split("\t"))
             page.run('document.querySelector("#connections-table .danger").focus()')
             page.press("Enter")
             page.until(f'document.getElementById("kick").open && {FOCUS}.name === "reason"')

@@ -7,6 +7,7 @@ from typing import Any, Final
 from socks6.admin.proxy import Status
 from socks6.admin.settings import PREFIX
 from socks6.distribution import VERSION
+from socks6.policy.user_limits import QuotaPeriod
 from socks6.proxy.authentication.penalty import Penalty
 from socks6.proxy.live import ConnectionInfo, SessionInfo
 
@@ -27,6 +28,26 @@ PROBLEM_SCHEMA: Final = {
         "detail": {"type": "string"},
     },
 }
+TEXT: Final = {"type": "string"}
+NUMBER: Final = {"type": "integer"}
+USER_SCHEMA: Final = {
+    "type": "object",
+    "required": ["name"],
+    "properties": {
+        "name": TEXT,
+        "enabled": {"type": "boolean"},
+        **dict.fromkeys(("connections", "associations", "bindings", "up", "down", "burst", "quota"), NUMBER),
+        "quota_period": {"type": "string", "enum": [period.value for period in QuotaPeriod]},
+        "expires": {"type": ["string", "null"], "format": "date-time"},
+        "sources": {"type": "array", "items": TEXT},
+        "outgoing": TEXT,
+        "note": TEXT,
+        **{name: {**TEXT, "writeOnly": True} for name in ("password", "hash")},
+        "created": {**TEXT, "format": "date-time", "readOnly": True},
+        **{name: {**NUMBER, "readOnly": True} for name in ("used_up", "used_down")},
+    },
+}
+"""A user of the database: 0, an empty text and an empty list are no limit."""
 USER: Final = "user", "the user's name; empty for clients without"
 SOURCE: Final = "source", "an address, a network such as 192.0.2.0/24, or unix"
 REASON: Final = "reason", "why, for the log"
@@ -110,6 +131,7 @@ def document() -> dict[str, Any]:
                     errors={400: "no address and no network", 404: "no penalty"},
                 ),
             },
+            **_users(),
             "/reload": {
                 "post": _operation(
                     "Read users and policy again",
@@ -137,6 +159,7 @@ def document() -> dict[str, Any]:
             "schemas": {
                 "Problem": PROBLEM_SCHEMA,
                 **{kind.__name__: _schema(kind) for kind in (Status, ConnectionInfo, SessionInfo, Penalty)},
+                "User": USER_SCHEMA,
             },
             "securitySchemes": {
                 "token": {
@@ -145,6 +168,61 @@ def document() -> dict[str, Any]:
                     "description": "Not asked for on the Unix socket.",
                 }
             },
+        },
+    }
+
+
+def _users() -> dict[str, Any]:
+    """Return the paths about the users database."""
+    content = {"application/json": {"schema": _reference("User")}}
+    body = {
+        "requestBody": {
+            "description": "What is to be set, and `password`; sizes may be texts such as 10M, null takes a limit away.",
+            "required": True,
+            "content": content,
+        }
+    }
+    none = {404: "no such user, or no users database"}
+    wrong = {400: "a name or a value that cannot be"}
+    added = _operation(
+        "Add a user", "addUser", _reference("User"), errors={**wrong, 404: none[404], 409: "there is one"}
+    )
+    added["responses"]["201"] = added["responses"].pop("200")
+    page = (("after", "the names after this one"), ("limit", "so many; 1000 at most, and without"))
+    return {
+        "/users": {
+            "get": _operation(
+                "The users of the database, by name",
+                "listUsers",
+                _object(
+                    {
+                        "users": {"type": "array", "items": _reference("User")},
+                        "total": {"type": "integer", "description": "of all that there are"},
+                    }
+                ),
+                *page,
+                errors={**wrong, 404: "no users database"},
+            ),
+            "post": {**added, **body},
+        },
+        "/users/{name}": {
+            "parameters": [_path("name", {"type": "string"}, "the user's")],
+            "get": _operation("A user", "getUser", _reference("User"), errors=none),
+            "patch": {
+                **_operation(
+                    "Change a user: it acts at once, on open connections, too",
+                    "setUser",
+                    _reference("User"),
+                    errors={**wrong, **none},
+                ),
+                **body,
+            },
+            "delete": _operation(
+                "Remove a user; its connections end",
+                "removeUser",
+                _object({"removed": {"type": "string"}}),
+                errors=none,
+            ),
         },
     }
 

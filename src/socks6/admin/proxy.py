@@ -16,7 +16,10 @@ from typing import Any, Final, TypeVar
 
 from socks6.dataclass import dataclass
 from socks6.distribution import VERSION
+from socks6.proxy.authentication.chain import AuthenticatorChain
+from socks6.proxy.authentication.database_users import DatabaseUsers
 from socks6.proxy.authentication.penalty import Penalty
+from socks6.proxy.authentication.users_database import UsersDatabase
 from socks6.proxy.live import ConnectionInfo, LiveTable, SessionInfo, TrafficTotals
 from socks6.proxy.service import Server
 from socks6.proxy.worker import ServerWorker
@@ -148,6 +151,13 @@ class ProxyBridge:
             return await self._reload()
 
         return await self._ask(run, RELOAD_SECONDS)
+
+    @property
+    def users_database(self) -> UsersDatabase | None:
+        """The database of users that the proxy runs with now; any thread may use it, and waits for it."""
+        authenticator = self._worker.authenticator
+        members = authenticator.members if isinstance(authenticator, AuthenticatorChain) else (authenticator,)
+        return next((member.database for member in members if isinstance(member, DatabaseUsers)), None)
 
     def observe(self, observer: Observer, wants: frozenset[type[Event]]) -> None:
         """Let an observer have these events from now on, none for none; waits for nothing."""

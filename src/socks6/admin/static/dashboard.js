@@ -170,7 +170,8 @@ class Table {
   addRow(key) {
     const row = { item: null, cells: [] };
     row.cells = this.columns.map((column) => {
-      const cell = make("td", { role: "cell", className: column.number ? "number" : "", "data-label": column.label });
+      const kind = column.number ? "number" : column.short ? "short" : "";
+      const cell = make("td", { role: "cell", className: kind, "data-label": column.label });
       if (column.actions) {
         cell.className = "actions";
         const buttons = column.actions.map(({ act, ...rest }) => {
@@ -286,7 +287,6 @@ const TILES = [
   ["Associations", (status) => status.associations],
   ["Bindings", (status) => status.bindings],
   ["Sessions", (status) => status.sessions],
-  ["Users known", (status) => status.users],
   ["Served", (status) => status.served],
   ["Up", (status) => bytes(status.bytes_up)],
   ["Down", (status) => bytes(status.bytes_down)],
@@ -389,7 +389,7 @@ const userTable = new Table(
   "Users",
   [
     { label: "Name", value: (item) => item.name, text: (item) => item.name || "(without a name)" },
-    { label: "State", value: (item) => item.state, text: (item) => item.state },
+    { label: "State", short: true, value: (item) => item.state, text: (item) => item.state },
     { label: "Open", number: true, value: (item) => item.open, text: (item) => (item.open ? String(item.open) : "") },
     { label: "Rate", number: true, value: (item) => item.rate, text: (item) => (item.rate ? `${bytes(item.rate)}/s` : "") },
     { label: "Used", number: true, value: used, text: (item) => (item.known ? bytes(used(item)) : "") },
@@ -416,8 +416,7 @@ const userTable = new Table(
 
 async function readUsers() {
   try {
-    const { users } = await ask("GET", "/users");
-    return users;
+    return await ask("GET", "/users"); // the first thousand
   } catch (error) {
     if (error instanceof Refused && error.status >= 400 && error.status < 500 && token) return null; // no users database
     throw error;
@@ -434,7 +433,7 @@ async function lookAtUsers() {
   const [users, connections] = await Promise.all([readUsers(), readConnections()]);
   $("add-user").hidden = users === null;
   const rows = new Map();
-  for (const user of users ?? []) {
+  for (const user of users?.users ?? []) {
     const state = stateOf(user);
     rows.set(user.name, { ...user, key: user.name, known: true, open: 0, rate: 0, state, off: state !== "enabled" });
   }
@@ -449,7 +448,8 @@ async function lookAtUsers() {
   const found = [...rows.values()].filter((row) => `${row.name} ${row.note ?? ""}`.toLowerCase().includes(wanted));
   userTable.show(found);
   const shown = Math.min(ROWS, found.length);
-  const all = shown < rows.size ? `${shown} of ${rows.size}` : `${shown} in all`;
+  const known = Math.max(rows.size, users?.total ?? 0);
+  const all = shown < known ? `${shown} of ${known}` : `${shown} in all`;
   put($("users-count"), users === null ? `${all}, of those who are connected: there is no users database (--users-db)` : all);
 }
 
