@@ -146,7 +146,7 @@ def contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
 class SlowStream(SocketStream):
     """Takes a byte at a time, until it has taken as many as an answer of SOCKS has, or the first ones of TLS."""
 
-    slow_bytes = 500
+    slow_bytes = 100
 
     @override
     def send_nowait(self, data: bytes | memoryview) -> int:
