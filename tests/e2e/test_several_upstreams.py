@@ -8,10 +8,10 @@ from typing import Final
 
 import pytest
 
-from socks6 import Client, ProxyCheck, UpstreamState
+from socks6 import Client, ProxyCheck, ProxyTimedOut, UpstreamState
 from tests.e2e.test_converter_status import eventually, said, status_of
 from tests.kit.loops import Run
-from tests.kit.origins import echo, web_site
+from tests.kit.origins import echo, silent_place, web_site
 from tests.kit.proxies import converter, curl, server
 from tests.kit.udp_hosts import udp_echo
 
@@ -82,3 +82,28 @@ def test_a_clients_requests_of_every_kind_leave_a_proxy_that_accepts_and_is_sile
 
     with server() as first, server() as second, echo() as host, udp_echo() as datagrams:
         run(scene(Client(first.url, alternatives=[second.url])))
+
+
+@pytest.mark.parametrize("scheme", ["socks5", "http"])
+def test_a_proxy_of_another_protocol_that_is_silent_is_left_and_no_slow_destination_is_blamed_on_it(
+    scheme: str,
+) -> None:
+    """HTTP proxies answer nothing before the destination has; so they are asked for something else."""
+
+    async def scene() -> None:
+        async with Client(first.url, alternatives=[second.url]) as client:
+            async with await client.connect(host.host, host.port) as stream:
+                assert stream.remote.port == first.place.port
+            with pytest.raises(ProxyTimedOut):
+                await client.connect(silent.host, silent.port, timeout=1.0)
+            async with await client.connect(host.host, host.port) as stream:
+                assert stream.remote.port == first.place.port
+            first.process.send_signal(signal.SIGSTOP)
+            async with asyncio.timeout(3.0):
+                async with await client.connect(host.host, host.port) as stream:
+                    assert stream.remote.port == second.place.port
+            first.process.send_signal(signal.SIGCONT)
+
+    listen = "--listen", f"{scheme}://127.0.0.1:0"
+    with server(*listen) as first, server(*listen) as second, echo() as host, silent_place() as silent:
+        asyncio.run(scene())

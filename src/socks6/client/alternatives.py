@@ -2,7 +2,8 @@
 
 A request goes to the next proxy if the first one cannot have carried it out, or if a second copy does no harm. Such a one goes
 there as soon as the first proxy is silent, too, without being given up: the first that grants it is used. Silent is a proxy that has
-let nothing in since the request was made, be it this one or another; how long a destination takes to answer plays no part.
+let nothing in since the request was made, be it this one or another; how long a destination takes to answer plays no part. An HTTP
+proxy answers a CONNECT only once it has connected: it is asked for something else before it is called silent.
 """
 
 import asyncio
@@ -123,11 +124,17 @@ class Alternatives:
     async def _wait(self, attempts: Sequence[_Attempt[ResultT]], *, may_go_on: bool) -> bool:
         """Wait until an attempt is over, or until the newest one's proxy is silent; return whether it is that."""
         tasks = [attempt.task for attempt in attempts]
-        if may_go_on:
-            left = attempts[-1].since + self._patience(attempts[-1].index) - _now()
+        newest = attempts[-1]
+        patience, monitor = self._patience(newest.index), self.monitors[newest.index]
+        periods = 0 if not may_go_on else 1 if monitor.client.answers_first else 2
+        for period in range(1, periods + 1):
+            left = newest.since + period * patience - _now()
             done, _ = await asyncio.wait(tasks, timeout=max(0.0, left), return_when=asyncio.FIRST_COMPLETED)
-            if not done and self._is_unheard(attempts[-1]):
+            if done or not self._is_unheard(newest):
+                break
+            if period == periods:
                 return True
+            monitor.refresh(patience)
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         return False
 

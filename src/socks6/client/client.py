@@ -340,11 +340,16 @@ class Client:
 
     @property
     def heard_at(self) -> float:
-        """When the proxy has begun to answer a request last, on the event loop's clock; minus infinity before.
+        """When the proxy has begun to answer a request, or a check, last, on the event loop's clock; minus infinity before.
 
-        It is infinity where the protocol has no answer before the destination's: such a proxy is never called silent.
+        It is infinity where nothing is an answer of the proxy's own, as in SOCKS 4: such a proxy is never called silent.
         """
-        return self._connector.heard_at if self.speaks_socks6 else math.inf
+        return self._connector.heard_at if self.url.spoken in {"socks6", "socks5", "http"} else math.inf
+
+    @property
+    def answers_first(self) -> bool:
+        """Whether the proxy answers a request before it connects to the destination; an HTTP proxy answers only checks so."""
+        return self.url.spoken != "http"
 
     @override
     def __repr__(self) -> str:

@@ -178,6 +178,10 @@ class ProxyConnector:
         self.has_answered = True
         self._connector.answered(stream)
 
+    def heard(self) -> None:
+        """Record that the proxy has begun to answer a request."""
+        self.heard_at = asyncio.get_running_loop().time()
+
     @property
     def silence(self) -> str:
         """What may be the matter where no answer comes; "" where the proxy has answered before."""

@@ -96,6 +96,7 @@ class OlderRequester:
 
     async def _exchange(self, request: Request, *, again: bool = False) -> GrantedRequest:
         conversation = self._conversation(request)
+        conversation.on_answer = self.connector.heard
         early = self.connector.may_send_early(has_token=False, doubling_is_safe=True)
         stream = await self.connector.connect(
             StreamRequest(

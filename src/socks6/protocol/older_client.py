@@ -90,6 +90,7 @@ class OlderConversation(Conversation[ClientEvent]):
         self.state = state
         self._request = request
         self._answered = False
+        self.on_answer: Callable[[], object] = lambda: None  # called for each message of the proxy
         self.were_judged = False  # our credentials; else the proxy wants none of their kind
 
     def receive_data(self, data: bytes, now: float) -> None:  # noqa: ARG002 - the shape of every machine
@@ -110,6 +111,7 @@ class OlderConversation(Conversation[ClientEvent]):
                 message = bytes(self._received[:wanted])
                 del self._received[:wanted]
                 self._answered = True
+                self.on_answer()
                 take(message)
             except DecodeError as error:
                 self._violate(ViolationKind.MALFORMED, f"{self.state.value}: {error}")

@@ -22,8 +22,8 @@ from tests.kit.streams import until
 class Proxies(Alternatives):
     """Two proxies whose requests end as the test says; `discarded` has what came second."""
 
-    def __init__(self) -> None:
-        super().__init__([UpstreamMonitor(Client(f"socks6://{name}")) for name in ("one", "two")])
+    def __init__(self, scheme: str = "socks6") -> None:
+        super().__init__([UpstreamMonitor(Client(f"{scheme}://{name}")) for name in ("one", "two")])
         self.asked: list[int] = []
         self.outcomes: list[asyncio.Future[str]] = []
         self.discarded: list[str] = []
@@ -59,6 +59,34 @@ def test_while_a_proxy_is_silent_the_next_is_asked_too_and_then_the_first_is_ski
         await until(lambda: proxies.asked == [0, 1, 1])
         proxies.outcomes[2].set_result("second")
         assert await request == "second"
+
+    run(scene())
+
+
+def test_an_http_proxy_is_checked_before_it_is_called_silent_and_one_of_socks_4_never_is(run: Run) -> None:
+    async def scene() -> None:
+        for scheme, is_heard, asked in (("http", False, [0, 1]), ("http", True, [0]), ("socks4", False, [0])):
+            proxies = Proxies(scheme)
+            checks: list[float] = []
+
+            def check(
+                max_age: float,
+                proxies: Proxies = proxies,
+                checks: list[float] = checks,
+                is_heard: bool = is_heard,
+            ) -> None:
+                checks.append(max_age)
+                if is_heard:
+                    proxies.lets_in(0)
+
+            proxies.monitors[0].refresh = check  # type: ignore[method-assign]
+            request = proxies.make()
+            await asyncio.sleep(0.1)
+            assert proxies.asked == asked
+            assert checks == ([] if scheme == "socks4" else [alternatives.SILENT_SECONDS])
+            for outcome in proxies.outcomes:
+                outcome.set_result("it")
+            assert await request == "it"
 
     run(scene())
 

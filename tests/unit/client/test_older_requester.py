@@ -1,5 +1,6 @@
 """Requests of proxies that speak SOCKS 4, SOCKS 5 and HTTP: our own worker's inbounds, and scripts."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -235,5 +236,21 @@ def test_a_tunnel_that_breaks_at_once(run: Run) -> None:
         async with Client("socks4a://m", dial=dial) as client:
             with pytest.raises(ProxyUnreachable, match="broke"):
                 await client.connect("a.example", 80, initial_data=b"initial")
+
+    run(scene())
+
+
+@pytest.mark.parametrize(
+    ("url", "answer"), [("socks5://m", b"\x05\x00"), ("http://m", b"HTTP/1.1 100 Continue\r\n\r\n")]
+)
+def test_a_proxy_is_heard_with_its_first_message(run: Run, url: str, answer: bytes) -> None:
+    async def scene() -> None:
+        async with answered(url, answer) as client:
+            assert client.heard_at == float("-inf")
+            with pytest.raises(Socks6Error):
+                await client.connect("h", 1)
+            assert 0 <= asyncio.get_running_loop().time() - client.heard_at < 5
+        async with answered("socks4://m") as client:
+            assert client.heard_at == float("inf")
 
     run(scene())
