@@ -43,7 +43,7 @@ def own_socket(environment: Mapping[str, str]) -> Path | None:
 
 def live_sockets(environment: Mapping[str, str]) -> list[Path]:
     """Return the sockets of the proxies that run and that this user may administer."""
-    folders = {runtime_folder(environment), ROOTS_FOLDER} - {None}
+    folders = {runtime_folder(environment), ROOTS_FOLDER}
     found: list[Path] = []
     for folder in folders:
         with contextlib.suppress(OSError):
