@@ -78,11 +78,11 @@ class Quota:
         "_on_reached",
         "_on_unsaved",
         "_scheduler",
-        "_window",
         "left",
         "lent",
         "reached",
         "unsaved",
+        "window",
     )
 
     def __init__(
@@ -98,24 +98,11 @@ class Quota:
         self.lent = 0  # that budgets hold
         self.reached = left <= 0
         self.unsaved = 0  # what budgets hold is among it
-        self._window = window
+        self.window = window
         self._scheduler = scheduler
         self._on_reached = on_reached
         self._on_unsaved = on_unsaved
         self._asked = False
-
-    @property
-    def room(self) -> int:
-        """How many bytes may go now."""
-        return min(self.left, self._window - self.unsaved)
-
-    def take(self, size: int) -> None:
-        """Count bytes that went, or were lent."""
-        self.left -= size
-        self.unsaved += size
-        if self.unsaved * 2 >= self._window and not self._asked:
-            self._asked = True
-            self._scheduler.call_soon(self._on_unsaved)
 
     def saved(self, unsaved: int) -> None:
         """Note that all but so much is saved."""
@@ -123,7 +110,10 @@ class Quota:
         self._asked = False
 
     def check(self) -> None:
-        """Report once that nothing is left, if that is so."""
+        """Report once that half a window is to be saved, or that nothing is left, if that is so."""
+        if self.unsaved * 2 >= self.window and not self._asked:
+            self._asked = True
+            self._scheduler.call_soon(self._on_unsaved)
         if self.left <= 0 and self.lent <= 0 and not self.reached:
             self.reached = True
             self._scheduler.call_soon(self._on_reached)
@@ -251,9 +241,12 @@ class Meter:
         self._share -= size
         if self._rate:
             self._tokens -= size
-        if self._quota is not None:
-            self._quota.take(size)
-            self._quota.check()
+        quota = self._quota
+        if quota is not None:
+            quota.left -= size
+            quota.unsaved += size
+            if quota.left <= 0 or quota.unsaved * 2 >= quota.window:
+                quota.check()
 
     async def wait(self) -> int:
         """Wait until a stream may read; return how many bytes."""
@@ -321,15 +314,19 @@ class Meter:
         self._rests = rests
         self._timer = self._scheduler.call_later(seconds, self._serve)
 
-    def _available(self) -> int:
+    def _available(self) -> int:  # each piece asks: a call less is 0.2 % of a GB
         most = MAX_PIECE
-        if self._rate:
+        if self._rate and self._tokens < MAX_PIECE:
             self._refill()
             if self._tokens < self._least:
                 return 0
             most = min(most, int(self._tokens))
-        if self._quota is not None:
-            most = min(most, self._quota.room, max(self._quota.left // QUOTA_PIECES, MIN_PIECE))
+        quota = self._quota
+        if quota is not None:
+            part = quota.left // QUOTA_PIECES
+            if part < most:
+                most = max(part, MIN_PIECE)
+            most = min(most, quota.left, quota.window - quota.unsaved)
         return most
 
     def _refill(self) -> None:
@@ -370,7 +367,7 @@ class Meter:
         for budget in self._budgets:
             given = size
             if self._quota is not None:
-                room = self._quota.room
+                room = min(self._quota.left, self._quota.window - self._quota.unsaved)
                 least = MIN_QUOTA_BUDGET if budget.was_needed else 0
                 given = min(given, room, max(room // (2 * sharers), least))
             given = max(given, 0)
@@ -378,7 +375,8 @@ class Meter:
             if self._rate:
                 self._tokens -= given
             if self._quota is not None:
-                self._quota.take(given)
+                self._quota.left -= given
+                self._quota.unsaved += given
                 self._quota.lent += given
 
 

@@ -11,7 +11,6 @@ from socks6.compat import override
 from socks6.net.eager import Signal
 from socks6.net.poller import LAST, WRITABLE, Poller
 from socks6.net.sockets import breaks_receiving, tune
-from socks6.relay.bandwidth import Meter
 from socks6.relay.joined import (
     DROPPING,
     FINISHED,
@@ -84,12 +83,6 @@ class PolledDirection(Direction, ABC):
     def reads(self) -> bool:
         """Whether the source is to be read as soon as it has something."""
         return not self.held and (self.state is FLOWING or self.state is DROPPING)
-
-    def allowed(self, meter: Meter) -> int:
-        """Return how many bytes may be read now; 0 where the meter calls `go_on` once there are some."""
-        most = meter.allow(self)
-        self.scheduled = not most
-        return most
 
     def finish(self) -> None:
         """Pass the end of the source's stream on. Raises SendingFailed."""

@@ -98,7 +98,8 @@ class PumpDirection(PolledDirection):
         meter = self.meter
         for _ in range(PIECES_PER_TURN):
             if meter is not None:
-                if not (most := self.allowed(meter)):
+                if not (most := meter.allow(self)):
+                    self.scheduled = True  # the meter calls `go_on`
                     return
                 scratch = self.poller.scratch.part(most, source.margin)
             size = source.receive(scratch)

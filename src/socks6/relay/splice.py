@@ -139,7 +139,8 @@ class SpliceDirection(PolledDirection):
     def move(self, *, drain: bool) -> None:  # noqa: C901 - split, each piece would cost a call more
         meter, most = self.meter, MAX_PIECE
         for _ in range(PIECES_PER_TURN):
-            if meter is not None and not (most := self.allowed(meter)):
+            if meter is not None and not (most := meter.allow(self)):
+                self.scheduled = True  # the meter calls `go_on`
                 return
             size = self._splice(most) if self.bulk else self._copy(most)
             if size <= 0:
