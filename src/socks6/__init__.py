@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     from socks6.policy.identity import Identity
     from socks6.policy.rules import Policy, Rule
     from socks6.policy.stack import StackRule
-    from socks6.proxy.authentication.base import Authenticator, NoAuthentication
+    from socks6.proxy.authentication.base import Authenticator, NoAuthentication, UserUnknown
     from socks6.proxy.authentication.hashes import PasswordHash
     from socks6.proxy.authentication.table import UserTable
     from socks6.proxy.commands import OpenedAssociation, ProxyRequest
@@ -78,7 +78,8 @@ if TYPE_CHECKING:
     from socks6.relay.streams import RelayResult, RelaySettings
     from socks6.sync.client import connect
     from socks6.telemetry import (
-        AcceptPaused, AssociationOpened, BindingOpened, CertificateRead, ConnectionEnded, ConnectionEvent,
+        AcceptPaused, AssociationOpened, AuthenticatorDown, AuthenticatorUp, BindingOpened, CertificateRead,
+        ConnectionEnded, ConnectionEvent,
         ConnectionOpened, ConnectionSecured, DtlsUnavailable, Ending, Event, LimitReached, Listening, Observer, PeerAccepted,
         Reloaded, RemoteConnected, RequestMade, SessionOpened, SessionTornDown, SourcePenalized, Stopping,
         StreamPushed, TokenSpent, UnexpectedError, UpstreamDown, UpstreamUp, UserAuthenticated, UserRefused
@@ -88,7 +89,8 @@ if TYPE_CHECKING:
 
 __all__ = [  # noqa: RUF022 - sorted without regard to what is a constant
     "AcceptPaused", "AcceptedPeer", "AddressTypeNotSupported", "Association", "AssociationOpened",
-    "AuthenticationBusy", "AuthenticationFailed", "Authenticator", "BindListener", "BindServer",
+    "AuthenticationBusy", "AuthenticationFailed", "Authenticator", "AuthenticatorDown", "AuthenticatorUp",
+    "BindListener", "BindServer",
     "BindSettings", "Binding", "BindingOpened", "ByteStream", "CertificateRead", "CertificateRefused",
     "Client", "ClientConnection", "CommandNotSupported", "ConfigurationError", "ConnectParameters",
     "ConnectResult", "ConnectedCallback", "ConnectionEnded", "ConnectionEvent", "ConnectionInfo",
@@ -113,7 +115,7 @@ __all__ = [  # noqa: RUF022 - sorted without regard to what is a constant
     "TtlExpired", "Tunnel", "Turns", "UdpPathChoice", "UdpSettings", "UnexpectedError", "UpstreamDown",
     "UpstreamFailed", "UpstreamGroup", "UpstreamMonitor", "UpstreamOrder", "UpstreamOutbound",
     "UpstreamState", "UpstreamStatus", "UpstreamUp", "UserAuthenticated", "UserRefused", "UserTable",
-    "VersionMismatch", "connect", "local_proxy",
+    "UserUnknown", "VersionMismatch", "connect", "local_proxy",
 ]
 
 # Where each name is defined. It is imported when it is first used: `socks6 --help` needs none of them.
@@ -166,7 +168,7 @@ _MODULES: Final = {
     "socks6.policy.identity": "Identity",
     "socks6.policy.rules": "Policy Rule",
     "socks6.policy.stack": "StackRule",
-    "socks6.proxy.authentication.base": "Authenticator NoAuthentication",
+    "socks6.proxy.authentication.base": "Authenticator NoAuthentication UserUnknown",
     "socks6.proxy.authentication.hashes": "PasswordHash",
     "socks6.proxy.authentication.table": "UserTable",
     "socks6.proxy.commands": "OpenedAssociation ProxyRequest",
@@ -183,7 +185,7 @@ _MODULES: Final = {
     "socks6.relay.streams": "RelayResult RelaySettings",
     "socks6.sync.client": "connect",
     "socks6.telemetry": (
-        "AcceptPaused AssociationOpened BindingOpened CertificateRead ConnectionEnded ConnectionEvent "
+        "AcceptPaused AssociationOpened AuthenticatorDown AuthenticatorUp BindingOpened CertificateRead ConnectionEnded ConnectionEvent "
         "ConnectionOpened ConnectionSecured DtlsUnavailable Ending Event LimitReached Listening Observer PeerAccepted "
         "Reloaded RemoteConnected RequestMade SessionOpened SessionTornDown SourcePenalized Stopping "
         "StreamPushed TokenSpent UnexpectedError UpstreamDown UpstreamUp UserAuthenticated UserRefused"

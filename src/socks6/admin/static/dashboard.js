@@ -9,10 +9,11 @@ const ROWS = 500; // of a table
 const EVENTS = 300;
 const RETRY = 3000;
 const NOTABLE = [
-  "UserRefused", "LimitReached", "SourcePenalized", "AcceptPaused", "UpstreamDown", "UpstreamUp", "CertificateRead", "Reloaded",
-  "UnexpectedError", "Stopping", "SessionOpened", "SessionTornDown",
+  "UserRefused", "LimitReached", "SourcePenalized", "AcceptPaused", "UpstreamDown", "UpstreamUp", "AuthenticatorDown",
+  "AuthenticatorUp", "CertificateRead", "Reloaded", "UnexpectedError", "Stopping", "SessionOpened", "SessionTornDown",
 ];
-const BAD = new Set(["UserRefused", "LimitReached", "SourcePenalized", "AcceptPaused", "UpstreamDown", "UnexpectedError"]);
+const BAD = new Set(["UserRefused", "LimitReached", "SourcePenalized", "AcceptPaused", "UpstreamDown", "AuthenticatorDown",
+  "UnexpectedError"]);
 
 const $ = (id) => document.getElementById(id);
 let token = sessionStorage.getItem("socks6-token") ?? "";
