@@ -69,9 +69,9 @@ def test_slow_and_broken_clients_are_left_and_there_are_so_many(
     async def play() -> None:
         async with socket_of(tmp_path) as path:
             assert await answered(path, REQUEST[:-2]) == b""
+            monkeypatch.setattr(web, "HEAD_SECONDS", 10.0)
             assert (await answered(path, b"nonsense\r\n\r\n")).startswith(b"HTTP/1.1 400")
             assert (await answered(path, b"GET /" + b"x" * 40_000)).startswith(b"HTTP/1.1 400")
-            monkeypatch.setattr(web, "HEAD_SECONDS", 10.0)
             held = [await asyncio.open_unix_connection(path) for _ in range(CONNECTIONS)]
             for _, writer in held:
                 writer.write(REQUEST)

@@ -39,7 +39,7 @@ def urls_of(config: ServerConfig, environment: dict[str, str], run: Run) -> tupl
 def test_by_default_it_is_a_socket_in_the_runtime_folder(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("socks6.admin.runtime.ROOTS_FOLDER", tmp_path)  # where others may run
+    monkeypatch.setattr("socks6.admin.runtime.ROOTS_FOLDER", tmp_path / "none")  # where others may run
     environment = {"RUNTIME_DIRECTORY": str(tmp_path)}
     assert urls_of(ServerConfig(), environment, run) == (f"{tmp_path}/{os.getpid()}.sock",)
     assert urls_of(ServerConfig(admin=AdminSettings(socket="none")), environment, run) == ()
