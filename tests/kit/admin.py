@@ -10,6 +10,7 @@ from socks6.admin.proxy import ProxyBridge, Reload
 from socks6.admin.service import AdminService
 from socks6.policy.identity import Identity
 from socks6.policy.rules import Policy
+from socks6.proxy.authentication.base import Authenticator
 from socks6.proxy.commands import ProxyRequest
 from socks6.proxy.connection import ClientConnection
 from socks6.proxy.service import Server
@@ -47,9 +48,11 @@ def connected(worker: ServerWorker, user: str, command: int = 1) -> ClientConnec
 
 
 @contextlib.contextmanager
-def administered(path: str, *users: str) -> Iterator[ServerWorker]:
+def administered(
+    path: str, *users: str, authenticator: Authenticator | None = None
+) -> Iterator[ServerWorker]:
     """Give a worker with a connection for each user, whose interface is at a path; it runs in a thread of its own."""
-    worker = ServerWorker(policy=Policy(allow_private=True))
+    worker = ServerWorker(policy=Policy(allow_private=True), authenticator=authenticator)
     over, ready = threading.Event(), threading.Event()
 
     async def play() -> None:

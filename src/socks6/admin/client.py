@@ -37,6 +37,14 @@ class AdminClient:
         """Return what is there."""
         return self._ask("GET", path, query)
 
+    def post(self, path: str, values: Mapping[str, object]) -> Any:
+        """Add what the values say; return what came of it."""
+        return self._ask("POST", path, {}, values)
+
+    def patch(self, path: str, values: Mapping[str, object]) -> Any:
+        """Change what is there; return what came of it."""
+        return self._ask("PATCH", path, {}, values)
+
     def delete(self, path: str, **query: str) -> Any:
         """Remove or end what is there; return what came of it."""
         return self._ask("DELETE", path, query)
@@ -57,9 +65,13 @@ class AdminClient:
         finally:
             connection.close()
 
-    def _ask(self, method: str, path: str, query: Mapping[str, str]) -> Any:
+    def _ask(
+        self, method: str, path: str, query: Mapping[str, str], values: Mapping[str, object] | None = None
+    ) -> Any:
         target = f"{quote(path)}?{urlencode(query)}" if query else quote(path)
-        connection, response = self._send(method, target, ANSWER_SECONDS)
+        connection, response = self._send(
+            method, target, ANSWER_SECONDS, None if values is None else json.dumps(values)
+        )
         try:
             return json.load(response)
         except (OSError, ValueError, http.client.HTTPException) as error:
@@ -68,11 +80,11 @@ class AdminClient:
             connection.close()
 
     def _send(
-        self, method: str, target: str, seconds: float
+        self, method: str, target: str, seconds: float, body: str | None = None
     ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
         connection = _UnixConnection(self.path, seconds)
         try:
-            connection.request(method, PREFIX + target)
+            connection.request(method, PREFIX + target, body)
             response = connection.getresponse()
             if response.status >= http.client.BAD_REQUEST:
                 raise AdminFailed(_detail_of(response), response.status)

@@ -12,18 +12,19 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
 from itertools import islice
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from socks6.dataclass import dataclass
 from socks6.distribution import VERSION
 from socks6.proxy.authentication.chain import AuthenticatorChain
-from socks6.proxy.authentication.database_users import DatabaseUsers
 from socks6.proxy.authentication.penalty import Penalty
-from socks6.proxy.authentication.users_database import UsersDatabase
 from socks6.proxy.live import ConnectionInfo, LiveTable, SessionInfo, TrafficTotals
 from socks6.proxy.service import Server
 from socks6.proxy.worker import ServerWorker
 from socks6.telemetry import Ending, Event, Observer
+
+if TYPE_CHECKING:
+    from socks6.proxy.authentication.users_database import UsersDatabase
 
 ResultT = TypeVar("ResultT")
 ValueT = TypeVar("ValueT")
@@ -153,8 +154,10 @@ class ProxyBridge:
         return await self._ask(run, RELOAD_SECONDS)
 
     @property
-    def users_database(self) -> UsersDatabase | None:
+    def users_database(self) -> "UsersDatabase | None":
         """The database of users that the proxy runs with now; any thread may use it, and waits for it."""
+        from socks6.proxy.authentication.database_users import DatabaseUsers  # noqa: PLC0415 - SQLite takes 10 ms
+
         authenticator = self._worker.authenticator
         members = authenticator.members if isinstance(authenticator, AuthenticatorChain) else (authenticator,)
         return next((member.database for member in members if isinstance(member, DatabaseUsers)), None)

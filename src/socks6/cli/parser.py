@@ -386,9 +386,11 @@ def _users(parser: argparse.ArgumentParser) -> None:
         made = actions.add_parser(name, help=words, description=f"{words.capitalize()}.", allow_abbrev=False)
         if of_user:
             made.add_argument("name", metavar="NAME", help="the user's name")
-        where = made.add_mutually_exclusive_group(required=True)
-        where.add_argument("--users-db", metavar="FILE", help="the database")
-        where.add_argument("--admin", metavar="PATH", help="the socket of a running server's --admin")
+        where = made.add_mutually_exclusive_group()
+        where.add_argument(
+            "--users-db", metavar="FILE", help="the database (default: that of a running proxy)"
+        )
+        _add_admin(where)
         if as_json:
             made.add_argument("--json", action="store_true", help="write JSON, one user a line")
         return made
@@ -457,7 +459,7 @@ def _share(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_admin(parser: argparse.ArgumentParser) -> None:
+def _add_admin(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--admin",
         metavar="PATH",

@@ -2,20 +2,25 @@
 
 import itertools
 import json
+import os
 import secrets
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Final, Protocol
+from typing import IO, TYPE_CHECKING, Final, Protocol
 
 from socks6.cli.parser import LIMIT_FLAGS
 from socks6.cli.passwd import read_password
+from socks6.compat import override
 from socks6.errors import ConfigurationError
 from socks6.proxy.authentication.users_database import UserRecord, UsersDatabase
 from socks6.proxy.authentication.users_file import COMMENT
 from socks6.proxy.live import byte_words
+
+if TYPE_CHECKING:
+    from socks6.admin.client import AdminClient
 
 PASSWORD_BYTES: Final = 15  # of chance in a password that is made here
 
@@ -45,7 +50,41 @@ def run(arguments: Namespace) -> int:
     return 0
 
 
+class RemoteUsers(Users):
+    """The users of a running proxy's database, by its admin interface. Every call raises AdminFailed."""
+
+    def __init__(self, proxy: "AdminClient") -> None:
+        self._proxy = proxy
+
+    @override
+    def add(self, name: str, values: Mapping[str, object]) -> UserRecord:
+        return UserRecord.of_described(self._proxy.post("/users", {"name": name, **values}))
+
+    @override
+    def set(self, name: str, values: Mapping[str, object]) -> UserRecord:
+        return UserRecord.of_described(self._proxy.patch(f"/users/{name}", values))
+
+    @override
+    def get(self, name: str) -> UserRecord:
+        return UserRecord.of_described(self._proxy.get(f"/users/{name}"))
+
+    @override
+    def remove(self, name: str) -> None:
+        self._proxy.delete(f"/users/{name}")
+
+    @override
+    def list(self) -> Iterator[UserRecord]:
+        after = ""
+        while page := self._proxy.get("/users", after=after)["users"]:
+            yield from map(UserRecord.of_described, page)
+            after = page[-1]["name"]
+
+
 def _users(arguments: Namespace) -> Users:
+    if arguments.users_db is None:
+        from socks6.admin.client import find_proxy  # noqa: PLC0415 - which a file does not need
+
+        return RemoteUsers(find_proxy(arguments.admin, os.environ))
     return UsersDatabase(arguments.users_db, create=arguments.action in {"add", "import"})
 
 

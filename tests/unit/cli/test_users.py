@@ -11,8 +11,10 @@ import pytest
 
 from socks6.cli import main
 from socks6.proxy.accounts import Usage
+from socks6.proxy.authentication.database_users import DatabaseUsers
 from socks6.proxy.authentication.hashes import parse_hash
 from socks6.proxy.authentication.users_database import UsersDatabase
+from tests.kit.admin import administered
 
 NOW: Final = datetime.now(UTC)
 HASH: Final = "$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$vk+JgWgZGbXHtEqPQPhzXbD+QxxkJR5Fq2AXLhDyYaY"
@@ -123,3 +125,28 @@ def test_what_cannot_be_done_is_one_line(users: Users, words: tuple[str, ...], w
     users(*words, code=2)
     assert users.error.count("\n") == 1
     assert what in users.error
+
+
+def test_a_running_proxy_manages_its_users_as_well(
+    users: Users, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    users("add", "alice", typed=b"secret\n")
+    listed, path = users("list"), str(tmp_path / "admin.sock")
+
+    def run(*words: str, code: int = 0) -> str:
+        assert main(["users", *words, "--admin", path]) == code
+        printed, users.error = capsys.readouterr()
+        return printed
+
+    with administered(path, authenticator=DatabaseUsers(users.database)):
+        assert run("list") == listed
+        assert run("add", "bob/2", "--generate", "--quota", "10M").startswith("added bob/2\npassword: ")
+        assert run("set", "bob/2", "--disable", "--note", "x") == "changed bob/2\n"
+        assert run("show", "bob/2") == users("show", "bob/2")
+        assert run("show", "bob/2", "--json") == users("show", "bob/2", "--json")
+        assert run("remove", "bob/2") == "removed bob/2\n"
+        run("show", "bob/2", code=1)
+        assert users.error == "socks6: no user 'bob/2'\n"
+        run("export", code=2)
+        run("import", "-", code=2)
+        assert users.error == "socks6: users are imported into a file: name it by --users-db\n"

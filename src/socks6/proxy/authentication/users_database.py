@@ -138,6 +138,20 @@ class UserRecord:
             "created": self.created,
         }
 
+    @classmethod
+    def of_described(cls, values: Mapping[str, Any]) -> "UserRecord":
+        """Return the user that `described` returned this of, without its hash."""
+        return cls(
+            name=values["name"],
+            hash="",
+            enabled=values["enabled"],
+            limits=UserLimits.parse({name: values[name] for name in LIMIT_NAMES}),
+            note=values["note"],
+            created=values["created"],
+            used_up=values["used_up"],
+            used_down=values["used_down"],
+        )
+
     def described(self) -> dict[str, object]:
         """Return the same, without the hash, and what has been used: what people and programs are shown."""
         used = {"used_up": self.used_up, "used_down": self.used_down, "remaining": self.remaining}
