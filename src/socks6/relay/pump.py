@@ -26,6 +26,7 @@ class PumpDirection(PolledDirection):
     """A direction from endpoint to endpoint."""
 
     __slots__ = ("_held_bytes", "sink", "source")
+    pieces_per_turn = PIECES_PER_TURN
 
     def __init__(self, source: RelayEndpoint, sink: RelayEndpoint, poller: Poller) -> None:
         super().__init__(source.socket, poller)
@@ -96,7 +97,7 @@ class PumpDirection(PolledDirection):
     def move(self, *, drain: bool) -> None:  # noqa: C901 - split, each piece would cost a call more
         source, scratch = self.source, self.poller.scratch
         meter = self.meter
-        for _ in range(PIECES_PER_TURN):
+        for _ in range(self.pieces_per_turn):
             if meter is not None:
                 if not (most := meter.allow(self)):
                     self.scheduled = True  # the meter calls `go_on`
@@ -128,6 +129,7 @@ class StreamDirection(PumpDirection):
     """A direction whose source reports its own events."""
 
     __slots__ = ("_stream",)
+    pieces_per_turn = 64  # they are in memory already, and are no more
 
     def __init__(self, source: StreamEndpoint, sink: RelayEndpoint, poller: Poller) -> None:
         super().__init__(source, sink, poller)

@@ -101,6 +101,7 @@ class QuicStream(EventStream, CodedAbortStream):
         "_settled",
         "_unwanted",
         "connection",
+        "has_arrived",
         "heard",
         "id",
         "turns",
@@ -110,6 +111,7 @@ class QuicStream(EventStream, CodedAbortStream):
     def __init__(self, connection: "QuicConnection", stream_id: int) -> None:
         self.id: Final = stream_id
         self.heard = False  # something about it has come from the peer
+        self.has_arrived = False  # and `report` is due
         self.unread = 0
         self.turns: Final = Turns()
         self.connection: Final = connection
@@ -276,7 +278,7 @@ class QuicStream(EventStream, CodedAbortStream):
     # Called by the connection.
 
     def arrived(self, data: bytes, *, ended: bool) -> None:
-        """Take bytes from the peer."""
+        """Take bytes from the peer; `report` follows."""
         self.heard = True
         if data:
             self._pieces.append(data)
@@ -284,6 +286,10 @@ class QuicStream(EventStream, CodedAbortStream):
         if self._unwanted:
             self._drop()
         self._at_end = self._at_end or ended
+
+    def report(self) -> None:
+        """Report what has arrived."""
+        self.has_arrived = False
         self._changed()
 
     def reset_by_peer(self, code: int = ABORTED_CODE) -> None:
@@ -437,6 +443,7 @@ class QuicConnection:
         self._streams: dict[int, QuicStream] = {}
         self._arrived: deque[QuicStream] = deque()
         self._on_stream: Callable[[QuicStream], None] | None = None
+        self._to_report: list[QuicStream] = []  # to which something has come
         self._full: dict[int, tuple[int, float]] = {}  # whose senders wait: unsent bytes, and since when
         self._starved_since: float | None = None
         self._frames = FrameQueue(engine)
@@ -986,6 +993,10 @@ class QuicConnection:
             self._take(event)
         if self._arrived:
             self._give_streams()
+        if self._to_report:  # all that came for a stream at once: a relay then passes more on at a time
+            streams, self._to_report = self._to_report, []
+            for stream in streams:
+                stream.report()
 
     def _take(self, event: Event) -> None:
         match event:
@@ -1026,6 +1037,9 @@ class QuicConnection:
         if stream is not None:
             self._unread += len(event.data)
             stream.arrived(event.data, ended=event.ended)
+            if not stream.has_arrived:
+                stream.has_arrived = True
+                self._to_report.append(stream)
         elif event.data:
             self.engine.consumed(event.stream_id, len(event.data))
 

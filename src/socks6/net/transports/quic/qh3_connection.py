@@ -283,11 +283,14 @@ class Qh3Connection(QuicConnection):
             done = at + 1
             self._skip = random.randrange(2 * SAMPLE_EVERY - 1)  # noqa: S311 - a guess gains one packet
         if self._watched:
+            self._drain_core()
             if done < count:
                 self.take(data[done * size :], size, address, now)
             return
         self._skip -= count - done
         self._pass_on(data[done * size :], size, now)
+        if done:
+            self._drain_core()
 
     def _pass_on(self, data: bytes, size: int, now: float) -> None:
         if data:
@@ -301,6 +304,7 @@ class Qh3Connection(QuicConnection):
                 self._drain_core()
 
     def _sample(self, packet: bytes, now: float) -> None:
+        """Look at a packet, and hand it on: what it brings is drained with what follows."""
         core = self._require_core()
         payload = None
         if not packet[0] & LONG:
@@ -319,7 +323,6 @@ class Qh3Connection(QuicConnection):
             self._unreadable += 1
             if self._unreadable >= MAX_UNREADABLE_PACKETS:
                 raise ExcessiveFrames("packets that cannot be looked at")
-        self._drain_core()
 
     @override
     def _learn_remote_source_cid(self, data: bytes) -> None:
