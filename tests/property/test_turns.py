@@ -205,6 +205,7 @@ def test_records_of_one_byte_let_others_run(run: Run, name: str) -> None:
 
     async def scene() -> None:
         ours, theirs = tls_conversations()
+        assert isinstance(ours.tls, ssl.SSLObject)
         ours.tls = records = Records(ours.tls)
 
         def more() -> bytes:

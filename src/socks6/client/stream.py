@@ -105,6 +105,7 @@ class ProxiedStream(ClosableStream):
                     raise error.__cause__ from None
                 raise ssl.SSLError(str(error)) from error
         self._stream = encrypted
+        assert isinstance(session.tls, ssl.SSLObject)  # noqa: S101
         return session.tls
 
     def stop_receiving(self) -> None:

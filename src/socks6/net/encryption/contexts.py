@@ -129,6 +129,11 @@ def failure_of(error: ssl.SSLError) -> TlsFailed:
     return TlsFailed(f"TLS failed: {words_for(reason) or str(error)}")
 
 
+def reason_of(text: str) -> str:
+    """Return OpenSSL's name of a failure that it describes by `text`."""
+    return text.replace("ssl/tls", "sslv3").upper().replace(" ", "_")
+
+
 def words_for(reason: str) -> str:
     """Return OpenSSL's name of a failure in words."""
     return WORDS.get(reason) or reason.lower().replace("_", " ")

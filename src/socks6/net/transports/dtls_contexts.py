@@ -14,6 +14,7 @@ from socks6.net.encryption.contexts import (
     ALPN,
     ReloadingContext,
     TlsParameters,
+    reason_of,
     words_for,
     words_for_certificate,
 )
@@ -166,5 +167,4 @@ def _chosen(_: object, offered: list[bytes]) -> bytes:
 def _reason_of(error: "SSL.Error") -> str:
     """Return OpenSSL's name for what went wrong."""
     queue = error.args[0] if error.args and isinstance(error.args[0], list) else []
-    text = queue[-1][2] if queue else "the peer ended it"
-    return str(text).replace("ssl/tls", "sslv3").upper().replace(" ", "_")
+    return reason_of(str(queue[-1][2] if queue else "the peer ended it"))

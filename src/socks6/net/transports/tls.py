@@ -14,7 +14,7 @@ import ssl
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from socks6.compat import override
 from socks6.errors import DecodeError, LocalProtocolError, TlsFailed
@@ -24,7 +24,13 @@ from socks6.message.first_bytes import not_tls, refusal_for
 from socks6.message.options import StackOption
 from socks6.net.datagrams.shared import SharedPorts
 from socks6.net.encryption.certificates import check_pin, user_of
-from socks6.net.encryption.contexts import ReloadingContext, client_context, failure_of, server_context
+from socks6.net.encryption.contexts import (
+    ReloadingContext,
+    TlsParameters,
+    client_context,
+    failure_of,
+    server_context,
+)
 from socks6.net.scratch import Scratch
 from socks6.net.sockets import SocketListener, SocketStream, WrappingListener
 from socks6.net.stream import (
@@ -50,7 +56,23 @@ from socks6.net.transports.base import (
 from socks6.net.transports.tcp import listen_tcp, reach_proxy
 from socks6.net.turns import Turns
 
+if TYPE_CHECKING:
+    from OpenSSL import SSL
+
+    from socks6.net.encryption.pyopenssl import IncomingBytes, OutgoingBytes, PyOpenSslObject
+
+TlsObject: TypeAlias = "ssl.SSLObject | PyOpenSslObject"
+Ticket: TypeAlias = "ssl.SSLSession | SSL.Session"
+
 TICKET_SECONDS: Final = 60.0  # between two tickets of a client's: `ssl` takes 300 µs to hand one out
+ANSWERS_BEFORE_PYOPENSSL: Final = (
+    32  # of a proxy, before pyOpenSSL is imported for it: that takes 60 ms and 12 MB
+)
+ANSWERS_AFTER_FAILURE: Final = 1000  # of a proxy, before a handshake by pyOpenSSL is tried again
+FIRST_OF_ML_KEM: Final = (
+    3,
+    5,
+)  # releases of OpenSSL from which on `ssl` has a key exchange that quantum computers do not break
 MAX_HELLO_BYTES: Final = 32768  # of the first records that are looked at; no ClientHello is longer
 
 SILENT: Final = "something accepts connections there, but does not answer TLS"
@@ -122,15 +144,23 @@ class TlsSession:
         session: ssl.SSLSession | None = None,
     ) -> None:
         self.refused_protocols: tuple[str, ...] = ()  # what a client offered (ALPN), if we speak none of it
-        self.incoming = ssl.MemoryBIO()
-        self.outgoing = ssl.MemoryBIO()
-        self.tls = context.wrap_bio(
+        self.incoming: ssl.MemoryBIO | IncomingBytes = ssl.MemoryBIO()
+        self.outgoing: ssl.MemoryBIO | OutgoingBytes = ssl.MemoryBIO()
+        self.tls: TlsObject = context.wrap_bio(
             self.incoming,
             self.outgoing,
             server_side=server_side,
             server_hostname=server_hostname,
             session=session,
         )
+
+    @classmethod
+    def of(cls, tls: TlsObject, incoming: "IncomingBytes", outgoing: "OutgoingBytes") -> "TlsSession":
+        """Return the session of a connection's object, and the buffers that this one works on."""
+        session = cls.__new__(cls)
+        session.refused_protocols = ()
+        session.tls, session.incoming, session.outgoing = tls, incoming, outgoing
+        return session
 
     def begin(self) -> bytes:
         """Shake hands as far as that goes; return what to send, which within a SYN does no harm either."""
@@ -157,24 +187,21 @@ class TlsSession:
         return "" if cipher is None else cipher[0]
 
     @property
-    def ticket(self) -> ssl.SSLSession | None:
+    def ticket(self) -> "Ticket | None":
         """What a later connection can resume; TLS 1.3 has it only after something was received."""
         return self.tls.session
 
     @property
-    def wants_certificate(self) -> bool:
-        """Whether the peer had to show a certificate, and one that was checked."""
-        return self.tls.context.verify_mode is ssl.CERT_REQUIRED
-
-    @property
     def certified_user(self) -> str:
-        """Whom the peer's certificate names; "" without one."""
-        return user_of(self.tls.getpeercert() or {})
+        """Whom a client's certificate names; "" without one."""
+        return user_of(self.tls.getpeercert() or {}) if isinstance(self.tls, ssl.SSLObject) else ""
 
     @property
     def certificate(self) -> bytes:
         """The peer's certificate in DER; b"" without one."""
-        return self.tls.getpeercert(binary_form=True) or b""
+        if isinstance(self.tls, ssl.SSLObject):
+            return self.tls.getpeercert(binary_form=True) or b""
+        return self.tls.certificate()
 
 
 class TlsStream(PushbackStream, ClosableStream):
@@ -405,7 +432,7 @@ class TlsStream(PushbackStream, ClosableStream):
         self._dry = False
         try:
             for _ in range(MAX_RECORDS_PER_READ):
-                size = int(read(MAX_RECORD_BYTES, plain[made:]))
+                size = int(read(len(plain) - made, plain[made:]))
                 made += size
                 if not size:
                     self._at_end = True
@@ -724,8 +751,68 @@ def pollable(stream: ByteStream) -> PollableStream:
     raise LocalProtocolError("there can be no TLS over a stream that cannot be used without waiting")
 
 
+class TlsClient:
+    """Makes a client's sessions with one server, each of which resumes by the ticket of an earlier one if both sides can."""
+
+    def __init__(self, kind: "type[TlsObject]", make: Callable[["Ticket | None"], TlsSession]) -> None:
+        """`make` makes one, with an object of this kind."""
+        self._kind = kind
+        self._make = make
+        self.ticket: Ticket | None = None
+        self._checked = -TICKET_SECONDS
+
+    def begin(self) -> TlsSession:
+        """Return the session of a new connection."""
+        return self._make(self.ticket)
+
+    def keep(self, session: TlsSession) -> None:
+        """Resume by this session's ticket from now on, if it has one: tickets come ahead of the answers.
+
+        A ticket is used for TICKET_SECONDS, unless the server refuses it.
+        """
+        if not isinstance(session.tls, self._kind):
+            return
+        now = time.monotonic()
+        refused = self.ticket is not None and not session.tls.session_reused
+        if not refused and now - self._checked < TICKET_SECONDS:
+            return
+        self._checked = now
+        ticket = session.ticket
+        self.ticket = None if isinstance(ticket, ssl.SSLSession) and not ticket.has_ticket else ticket
+
+
+def ssl_client(context: ssl.SSLContext, server_name: str | bytes) -> TlsClient:
+    """Return what makes sessions by `ssl`."""
+
+    def make(ticket: "Ticket | None") -> TlsSession:
+        session = ticket if isinstance(ticket, ssl.SSLSession) else None
+        return TlsSession(context, server_hostname=server_name, session=session)
+
+    return TlsClient(ssl.SSLObject, make)
+
+
+def pyopenssl_client(parameters: TlsParameters, alpn: str, server_name: bytes) -> TlsClient | None:
+    """Return what makes the same sessions for less CPU; None without pyOpenSSL."""
+    try:
+        from socks6.net.encryption.pyopenssl import (  # noqa: PLC0415 - an extra, which takes a while
+            PyOpenSslObject,
+            pyopenssl_context,
+        )
+    except (ImportError, AttributeError):  # another release of it
+        return None
+    context = pyopenssl_context(parameters, alpn, server_name)
+    return (
+        None
+        if context is None
+        else TlsClient(PyOpenSslObject, lambda ticket: TlsSession.of(*context.wrap(ticket)))
+    )
+
+
 class TlsConnector(Connector):
-    """Connects to one proxy over TLS, each time going on with the keys of the last time if both sides can."""
+    """Connects to one proxy over TLS, each time going on with the keys of the last time if both sides can.
+
+    Where pyOpenSSL is installed it is used after some answers, unless a setting wants what only `ssl` does here.
+    """
 
     def __init__(self, proxy: ConnectParameters) -> None:
         """Read the files. Raises ConfigurationError.
@@ -741,9 +828,9 @@ class TlsConnector(Connector):
         )  # `ssl` has text encoded by IDNA each time
         self._alpn = alpn = proxy.alpn
         self._requires_alpn = proxy.require_alpn and not proxy.tls.alpn_optional
-        self._context = client_context(proxy.tls, alpn=(alpn,) if alpn else ())
-        self._ticket: ssl.SSLSession | None = None
-        self._ticket_checked = -TICKET_SECONDS
+        self._client = ssl_client(client_context(proxy.tls, alpn=(alpn,) if alpn else ()), self._server_name)
+        self._quick_client: TlsClient | None = None
+        self._answers_left = ANSWERS_BEFORE_PYOPENSSL if self._is_ordinary() else -1
 
     @override
     async def open(self, request: StreamRequest) -> TlsStream:
@@ -754,24 +841,29 @@ class TlsConnector(Connector):
 
     @override
     def answered(self, stream: ByteStream) -> None:
-        """Resume by this stream's ticket from now on, if it has one: tickets come ahead of the answers.
-
-        A ticket is used for TICKET_SECONDS, unless the proxy refuses it.
-        """
+        """Resume by this stream's ticket from now on."""
         session = stream.session if isinstance(stream, TlsStream) else stream.attribute(TlsSession)
         if session is None:
             return
-        now = time.monotonic()
-        refused = self._ticket is not None and not session.tls.session_reused
-        if not refused and now - self._ticket_checked < TICKET_SECONDS:
-            return
-        self._ticket_checked = now
-        ticket = session.ticket
-        self._ticket = ticket if ticket is not None and ticket.has_ticket else None
+        (self._quick_client or self._client).keep(session)
+        if self._answers_left > 0:
+            self._answers_left -= 1
+            if not self._answers_left:
+                self._load()
 
     async def connect(self, options: Iterable[StackOption] = (), *, keep_last: bool = False) -> TlsStream:
         """Return a stream, its handshake done, as `TlsStream.handshake`. Raises TlsFailed, CertificateRefused, OSError."""
-        session = TlsSession(self._context, server_hostname=self._server_name, session=self._ticket)
+        if self._quick_client is not None:
+            try:
+                return await self._connect(self._quick_client, options, keep_last=keep_last)
+            except TlsFailed:  # `ssl` has the last word
+                self._quick_client, self._answers_left = None, ANSWERS_AFTER_FAILURE
+        return await self._connect(self._client, options, keep_last=keep_last)
+
+    async def _connect(
+        self, client: TlsClient, options: Iterable[StackOption], *, keep_last: bool
+    ) -> TlsStream:
+        session = client.begin()
         hello = session.begin()
         raw = await reach_proxy(self._proxy, options, hello if self._proxy.fast_open else None)
         stream = TlsStream(pollable(raw), session)
@@ -787,8 +879,30 @@ class TlsConnector(Connector):
             raise
         return stream
 
+    def _is_ordinary(self) -> bool:
+        """Return whether the quick client does all that the proxy's parameters want, and no key exchange is weaker than by `ssl`."""
+        return (
+            self._proxy.tls.certificate is None
+            and self._proxy.tls.minimum is ssl.TLSVersion.TLSv1_3
+            and isinstance(self._server_name, bytes)
+            and ssl.OPENSSL_VERSION_INFO < FIRST_OF_ML_KEM
+        )
+
+    def _load(self) -> None:
+        """Load the quick client in a thread."""
+        assert isinstance(self._server_name, bytes)  # noqa: S101
+        loop = asyncio.get_running_loop()
+        loading = loop.run_in_executor(None, pyopenssl_client, self._proxy.tls, self._alpn, self._server_name)
+        loading.add_done_callback(self._loaded)
+
+    def _loaded(self, loading: "asyncio.Future[TlsClient | None]") -> None:
+        if not loading.cancelled():
+            self._quick_client = loading.result()
+
     def _check(self, session: TlsSession) -> None:
-        if self._proxy.tls.pins:
+        if (
+            self._proxy.tls.pins and not session.tls.session_reused
+        ):  # else it was checked when the session began
             check_pin(session.certificate, self._proxy.tls.pins)
         if self._alpn and self._requires_alpn and session.protocol != self._alpn:
             raise TlsFailed(f"there is TLS, but no {self._alpn} (ALPN)")
