@@ -19,6 +19,7 @@ QUEUED_CHARACTERS: Final = 1 << 20  # what waits for a slow reader at most; late
 WAKE: Final = "\0"  # has the thread draw the status line
 ECHO_COLUMNS: Final = 3  # left free beside a status line: for ^C, which the terminal shows
 ERASE: Final = "\r\x1b[K"  # the line that the cursor is on
+PAUSE_SECONDS: Final = 0.02  # after a write: what comes meanwhile is written together, and wakes nobody
 FLUSH_SECONDS: Final = 1.0  # how long the end of a command waits for what is queued
 LOSS: Final = "socks6: {} lines of log were dropped: they could not be written in time"
 FILE_MODE: Final = 0o640  # of a log file that is made: its group may read it
@@ -120,6 +121,8 @@ class BackgroundWriter(io.TextIOBase):
         self._size = 0
         self._dropped = 0
         self._finished = False
+        self._idle = False  # the thread waits for more
+        self._hurried = False  # somebody waits for the thread
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
 
@@ -151,7 +154,8 @@ class BackgroundWriter(io.TextIOBase):
             self._size += len(text)
             if self._thread is None:
                 self._thread = self._started()
-            self._changed.notify_all()
+            if self._idle:
+                self._changed.notify_all()
         return len(text)
 
     def _started(self) -> threading.Thread | None:
@@ -167,6 +171,8 @@ class BackgroundWriter(io.TextIOBase):
     def finish(self, timeout: float) -> None:
         """Wait until everything is written, `timeout` seconds at most; from then on all is dropped."""
         with self._changed:
+            self._hurried = True
+            self._changed.notify_all()
             self._changed.wait_for(lambda: not self._size, timeout)
             self._finished = True
             self._changed.notify_all()
@@ -174,7 +180,9 @@ class BackgroundWriter(io.TextIOBase):
     def _work(self) -> None:
         while True:
             with self._changed:
+                self._idle = True
                 self._changed.wait_for(lambda: self._queue or self._finished)
+                self._idle = False
                 if not self._queue:
                     return
                 text = "".join(self._queue)
@@ -185,6 +193,7 @@ class BackgroundWriter(io.TextIOBase):
                 self._dropped += -lost if taken else text.count("\n")
                 self._size = sum(map(len, self._queue))
                 self._changed.notify_all()
+                self._changed.wait_for(lambda: self._hurried, PAUSE_SECONDS)
 
     def _put(self, text: str) -> bool:
         """Write it; return whether all of it was taken."""

@@ -4,6 +4,7 @@ Text from outside can neither begin a line nor end one, nor look like another fi
 where it is not plain, elsewhere whatever is not printable ASCII is escaped. Every line has an end: what is longer is cut.
 """
 
+import functools
 import logging
 import re
 import time
@@ -20,6 +21,7 @@ Fields: TypeAlias = Mapping[str, str | int | float]
 MAX_WORDS: Final = 4096  # characters before the fields; many only where a message of the protocol is logged
 MAX_VALUE: Final = 512  # characters of a field, and of a line of a traceback
 MAX_TRACE: Final = 100  # lines of a traceback: its last ones
+REMEMBERED: Final = 1024  # texts with what they are in a line: most come again
 CUT: Final = "..."  # at the end of what was cut
 
 _PLAIN: Final = re.compile(r"[A-Za-z0-9._:/@+%*\[\]-]+")
@@ -60,6 +62,8 @@ def format_fields(fields: Fields) -> str:
 
 def line_of(record: logging.LogRecord) -> LogLine:
     """Return what a record says; where that is no `LogLine`, its first line is the words and the others the traceback."""
+    if isinstance(record.msg, LogLine) and not record.exc_info:
+        return record.msg
     error = record.exc_info[1] if record.exc_info else None
     trace = trace_of(error) if error is not None else ()
     if isinstance(record.msg, LogLine):
@@ -71,9 +75,16 @@ def line_of(record: logging.LogRecord) -> LogLine:
 class TextFormatter(logging.Formatter):
     """Local time, level, words and key=value."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._second = 0
+        self._time = ""  # of that second
+
     @override
     def format(self, record: logging.LogRecord) -> str:
-        return f"{self.formatTime(record)} {record.levelname} {line_of(record)}"
+        if (second := int(record.created)) != self._second:
+            self._second, self._time = second, time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(second))
+        return f"{self._time},{int(record.msecs):03} {record.levelname} {line_of(record)}"
 
 
 class JsonFormatter(logging.Formatter):
@@ -122,7 +133,13 @@ def _json_value(value: str | float) -> str | float:
 
 
 def _value_text(value: str | float) -> str:
-    text = f"{value:.3f}" if isinstance(value, float) else _cut(str(value), MAX_VALUE)
+    if type(value) is int:
+        return str(value)
+    return f"{value:.3f}" if isinstance(value, float) else _quoted(_cut(str(value), MAX_VALUE))
+
+
+@functools.lru_cache(REMEMBERED)
+def _quoted(text: str) -> str:
     if _PLAIN.fullmatch(text):
         return text
     escaped = text.replace("\\", r"\\").replace('"', r"\"")
@@ -135,6 +152,8 @@ def _cut(text: str, size: int) -> str:
 
 def printable(text: str) -> str:
     """Return a text with escapes for whatever is not printable ASCII."""
+    if text.isascii() and text.isprintable():
+        return text
     return _UNPRINTABLE.sub(lambda match: _ESCAPES.get(match[0]) or _escape(ord(match[0])), text)
 
 

@@ -4,14 +4,17 @@ import errno
 import fcntl
 import io
 import os
+import select
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
 from typing_extensions import override
 
+from socks6.cli import standard_streams
 from socks6.cli.standard_streams import BackgroundWriter, LogFile, background_standard_error
 from tests.kit.failing import KINDS, Plan, failing
 
@@ -25,6 +28,22 @@ def test_what_is_written_arrives_in_order() -> None:
         print(number, file=writer)
     writer.finish(PATIENCE)
     assert below.getvalue() == "".join(f"{number}\n" for number in range(1000))
+
+
+def test_lines_of_a_crowd_are_written_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(standard_streams, "PAUSE_SECONDS", 5.0)
+    reader, written = os.pipe()
+    with os.fdopen(written, "w") as stream:
+        writer = BackgroundWriter(stream)
+        writer.write("first\n")
+        assert os.read(reader, 100) == b"first\n"
+        time.sleep(0.05)
+        for number in range(3):
+            writer.write(f"{number}\n")
+        assert select.select([reader], [], [], 0.05)[0] == []
+        writer.finish(1.0)
+        assert os.read(reader, 100) == b"0\n1\n2\n"
+    os.close(reader)
 
 
 def test_a_pipe_that_nobody_reads_stops_no_writer_and_what_was_lost_is_told() -> None:
