@@ -32,25 +32,19 @@ class QuotaPeriod(Enum):
 
     def start(self, now: datetime) -> datetime:
         """Return when the period that `now` is in began, in UTC; for EVER 1970-01-01."""
+        if self is QuotaPeriod.EVER:
+            return datetime.fromtimestamp(0, UTC)
         midnight = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-        match self:
-            case QuotaPeriod.DAY:
-                return midnight
-            case QuotaPeriod.MONTH:
-                return midnight.replace(day=1)
-            case QuotaPeriod.EVER:
-                return datetime.fromtimestamp(0, UTC)
+        return midnight.replace(day=1) if self is QuotaPeriod.MONTH else midnight
 
     def end(self, now: datetime) -> datetime | None:
         """Return when the period that `now` is in ends, in UTC; None for EVER."""
+        if self is QuotaPeriod.EVER:
+            return None
         start = self.start(now)
-        match self:
-            case QuotaPeriod.DAY:
-                return start + timedelta(days=1)
-            case QuotaPeriod.MONTH:
-                return (start + timedelta(days=31)).replace(day=1)
-            case QuotaPeriod.EVER:
-                return None
+        if self is QuotaPeriod.DAY:
+            return start + timedelta(days=1)
+        return (start + timedelta(days=31)).replace(day=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

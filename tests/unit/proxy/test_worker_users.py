@@ -10,7 +10,14 @@ from typing import Final
 import pytest
 
 from socks6.client.client import Client
-from socks6.errors import AddressTypeNotSupported, AuthenticationFailed, GeneralFailure, NotAllowed
+from socks6.client.outbound import UpstreamOutbound
+from socks6.errors import (
+    AddressTypeNotSupported,
+    AuthenticationFailed,
+    GeneralFailure,
+    NotAllowed,
+    OutgoingAddressFailed,
+)
 from socks6.policy.rules import Policy
 from socks6.proxy import worker as worker_module
 from socks6.proxy.authentication.database_users import DatabaseUsers
@@ -217,6 +224,11 @@ def test_what_goes_out_goes_out_from_the_users_address(scene: Scene, run: Run, h
                 await scene.peer(alice, "::1")
 
     run(play())
+
+
+def test_an_upstream_does_not_go_out_from_it() -> None:
+    with pytest.raises(OutgoingAddressFailed, match="another proxy does the connecting"):
+        UpstreamOutbound(Client("socks6://proxy.example")).from_address(OURS)
 
 
 def test_an_address_that_the_machine_lacks_is_named_in_the_log(scene: Scene, run: Run) -> None:
