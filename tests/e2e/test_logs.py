@@ -4,6 +4,7 @@ import json
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,8 @@ from typing import Final
 
 import pytest
 
-from tests.kit.proxies import Proxy, curl, server
+from tests.kit.processes import socks6
+from tests.kit.proxies import ENVIRONMENT, Proxy, curl, server
 
 FILTER: Final = Path(__file__).parents[2] / "packaging" / "fail2ban" / "socks6.conf"
 LISTENERS: Final = ("--listen", "mixed://127.0.0.1:0", "--listen", "mixed://[::1]:0")
@@ -122,3 +124,39 @@ def test_a_full_disk_is_told_once_and_stops_nobody(tmp_path: Path) -> None:
         f"socks6: log file {log}: No space left on device; lines are lost until it can be written\n"
     ]
     assert " WARNING lines dropped count=" in log.read_text()
+
+
+def test_the_database_has_what_was_and_is_read_while_the_server_runs(tmp_path: Path) -> None:
+    path = tmp_path / "access.db"
+    arguments = ("--log-db", str(path), *LISTENERS)
+    with server(*arguments, environment=USERS) as running:
+        guess(running)
+        assert eventually(lambda: path.exists() and len(logged(path)) == 3)
+        with subprocess.Popen(
+            [sys.executable, "-m", "socks6", "log", "--log-db", str(path), "--follow"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=ENVIRONMENT,
+            text=True,
+        ) as following:
+            assert following.stdout is not None
+            assert following.stderr is not None
+            assert following.stdout.readline().startswith("TIME ")
+            assert all("unauthenticated" in following.stdout.readline() for _ in range(3))
+            curl("--socks5", running.authority, "--proxy-user", "alice:s3cret", "http://127.0.0.1:1/")
+            assert "alice" in following.stdout.readline()
+            following.stdout.close()  # as a pager that is left
+            curl("--socks5", running.authority, "--proxy-user", "alice:s3cret", "http://127.0.0.1:1/")
+            assert following.stderr.read() == ""
+    rows = logged(path, "--user", "alice", "--source", "127.0.0.0/8", "--since", "1h")
+    assert [(row["command"], row["ending"], row["reply"]) for row in rows] == [("CONNECT", "failed", 5)] * 2
+    assert not any("host" in row for row in rows)
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def logged(path: Path, *flags: str) -> list[dict[str, object]]:
+    """Return what `socks6 log` has of the connections that are wanted."""
+    return [
+        json.loads(line)
+        for line in socks6("log", "--log-db", str(path), "--json", *flags).output.splitlines()
+    ]
