@@ -415,9 +415,16 @@ const userTable = new Table(
   { empty: "Nobody.", sort: ["Name", 1] },
 );
 
-async function readUsers() {
+async function readUsers(wanted) {
   try {
-    return await ask("GET", "/users"); // the first thousand
+    const found = await ask("GET", "/users"); // the first thousand
+    if (found.users.length < found.total && wanted) {
+      const beginning = await ask("GET", `/users?limit=${ROWS}&after=${encodeURIComponent(wanted)}`);
+      const exact = await ask("GET", userPath(wanted)).catch(() => null);
+      const users = beginning.users.filter((user) => user.name.startsWith(wanted));
+      return { users: exact ? [exact, ...users] : users, total: found.total };
+    }
+    return found;
   } catch (error) {
     if (error instanceof Refused && error.status >= 400 && error.status < 500 && token) return null; // no users database
     throw error;
@@ -431,7 +438,8 @@ function stateOf(user) {
 }
 
 async function lookAtUsers() {
-  const [users, connections] = await Promise.all([readUsers(), readConnections()]);
+  const wanted = $("find-user").value.trim();
+  const [users, connections] = await Promise.all([readUsers(wanted), readConnections()]);
   $("add-user").hidden = users === null;
   const rows = new Map();
   for (const user of users?.users ?? []) {
@@ -445,8 +453,8 @@ async function lookAtUsers() {
     row.open += 1;
     row.rate += item.rate;
   }
-  const wanted = $("find-user").value.trim().toLowerCase();
-  const found = [...rows.values()].filter((row) => `${row.name} ${row.note ?? ""}`.toLowerCase().includes(wanted));
+  const part = wanted.toLowerCase();
+  const found = [...rows.values()].filter((row) => `${row.name} ${row.note ?? ""}`.toLowerCase().includes(part));
   userTable.show(found);
   const shown = Math.min(ROWS, found.length);
   const known = Math.max(rows.size, users?.total ?? 0);
