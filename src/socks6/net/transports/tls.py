@@ -503,8 +503,19 @@ class TlsStream(PushbackStream, ClosableStream):
         Not to be called while anything is.
         """
         if len(data) <= READ_BYTES:
-            self._encrypt(data)
-            return self.flush_nowait()
+            if self._closed or self._ended or not data:
+                self._encrypt(data)
+                return self.flush_nowait()
+            session = self.session  # the usual case: three calls less
+            try:
+                session.tls.write(data)
+            except ssl.SSLError as error:
+                raise self._broken(error) from error
+            encrypted = session.outgoing.read()
+            if (sent := self.beneath.send_nowait(encrypted)) < len(encrypted):
+                self._unsent = memoryview(encrypted)[sent:]
+                return False
+            return True
         left = False
         for start in range(0, len(data), READ_BYTES):  # so that OpenSSL's buffer does not grow
             self._encrypt(data[start : start + READ_BYTES])
