@@ -2,13 +2,16 @@
 
 import socket
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import cast
 
 import pytest
+from typing_extensions import override
 
 from socks6.net.poller import WRITABLE, Poller
 from socks6.net.scratch import Scratch
+from socks6.net.stream import EventStream
+from socks6.relay.endpoints import StreamEndpoint
 from socks6.relay.joined import DirectionState
 from socks6.relay.polled import PIECES_PER_TURN, PolledStreams
 from socks6.relay.pump import PumpDirection, pump_streams
@@ -181,3 +184,111 @@ def test_a_source_that_breaks_cuts_both(scene: Scene) -> None:
     scene.turn()
     assert (scene.relay.ending, scene.relay.reason) == (Ending.RESET, "client: reset")
     assert scene.relay.up.state is scene.relay.down.state is DirectionState.CUT
+
+
+class Reporting(EventStream):
+    """A stream that reports: `gives` is what it has, `room` how much it takes."""
+
+    def __init__(self) -> None:
+        self.gives: list[bytes | OSError] = []
+        self.room = 1 << 20
+        self.got = b""
+        self.ended = False
+        self.why: OSError | None = None
+        self.on_event: Callable[[], None] | None = None
+
+    @override
+    def report_to(self, on_event: Callable[[], None] | None) -> None:
+        self.on_event = on_event
+
+    def report(self) -> None:
+        """Report an event, if anybody wants to know."""
+        if self.on_event is not None:
+            self.on_event()
+
+    @property
+    @override
+    def readable(self) -> bool:
+        return bool(self.gives)
+
+    @property
+    @override
+    def refusal(self) -> OSError | None:
+        return self.why
+
+    @override
+    def receive_nowait(self, max_bytes: int) -> bytes | None:
+        given = self.gives.pop(0) if self.gives else None
+        if isinstance(given, OSError):
+            raise given
+        return given
+
+    @override
+    def send_nowait(self, data: bytes | memoryview) -> int:
+        if self.why is not None:
+            raise self.why
+        taken = bytes(data[: min(self.room, 100)])  # a piece at a time
+        self.room -= len(taken)
+        self.got += taken
+        return len(taken)
+
+    @override
+    def end_nowait(self) -> None:
+        self.ended = True
+
+
+@pytest.fixture
+def reporting() -> Iterator[tuple[Reporting, Side, PolledStreams, Events]]:
+    client, remote, events = Reporting(), Side(), Events()
+    relay = pump_streams(StreamEndpoint(client), remote, cast("Poller", events))
+    relay.up.watch()
+    relay.down.watch()
+    yield client, remote, relay, events
+    remote.close()
+
+
+def test_a_stream_that_reports_is_relayed_by_its_reports(
+    reporting: tuple[Reporting, Side, PolledStreams, Events],
+) -> None:
+    client, remote, relay, events = reporting
+    client.gives = [b"question", b""]
+    client.report()
+    assert remote.got == [b"question", b""]
+    client.room = 250
+    remote.gives.append(b"answer" * 100)
+    relay.down.go_on()
+    assert client.got == (b"answer" * 100)[:250]
+    assert relay.down.held
+    assert events.writable == []  # it reports that without being asked
+    client.room = 1000
+    client.report()
+    assert client.got == b"answer" * 100
+    remote.gives.append(b"")
+    relay.down.on_events(READABLE)
+    assert client.ended
+    assert relay.ending is Ending.DONE
+    assert client.on_event is None
+    assert (relay.bytes_up, relay.bytes_down) == (8, 600)
+
+
+def test_that_its_peer_takes_no_more_is_noticed_at_once(
+    reporting: tuple[Reporting, Side, PolledStreams, Events],
+) -> None:
+    client, _, relay, _ = reporting
+    client.gives = [b""]
+    client.report()
+    client.why = ConnectionResetError(104, "the peer wants no more")
+    client.report()
+    assert relay.down.state is DirectionState.DROPPING
+    assert relay.ending is Ending.RESET
+    assert relay.reason == "client: the peer wants no more"
+
+
+def test_what_such_a_stream_raises_ends_the_relay(
+    reporting: tuple[Reporting, Side, PolledStreams, Events],
+) -> None:
+    client, remote, relay, _ = reporting
+    client.gives = [b"before", ConnectionResetError(104, "gone")]
+    client.report()
+    assert remote.got == [b"before"]
+    assert relay.ending is Ending.RESET
