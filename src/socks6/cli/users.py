@@ -46,7 +46,12 @@ class Users(Protocol):
 
 def run(arguments: Namespace) -> int:
     """Carry out one action."""
-    ACTIONS[arguments.action](_users(arguments), arguments)
+    users = _users(arguments)
+    try:
+        ACTIONS[arguments.action](users, arguments)
+    finally:
+        if isinstance(users, UsersDatabase):
+            users.close()
     return 0
 
 

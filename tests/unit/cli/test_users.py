@@ -3,6 +3,7 @@
 import io
 import json
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -27,6 +28,7 @@ class Users:
         self, path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         self.path = path
+        self.database = UsersDatabase(path)
         self._capsys = capsys
         self._monkeypatch = monkeypatch
         self.error = ""
@@ -38,14 +40,14 @@ class Users:
         printed, self.error = self._capsys.readouterr()
         return printed
 
-    @property
-    def database(self) -> UsersDatabase:
-        return UsersDatabase(self.path)
-
 
 @pytest.fixture
-def users(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Users:
-    return Users(tmp_path / "users.db", capsys, monkeypatch)
+def users(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Users]:
+    made = Users(tmp_path / "users.db", capsys, monkeypatch)
+    yield made
+    made.database.close()
 
 
 def test_a_user_is_added_changed_shown_and_removed(users: Users) -> None:

@@ -42,6 +42,7 @@ class DatabaseUsers(UserTable):
         self._known = _KnownUsers()
         self._users = self._known
         self._number = database.change_number()
+        database.close()  # until the first login
         self._thread: ThreadPoolExecutor | None = None
         self._events: Observer = EventHub(())
         self._fault = ""  # why the database cannot be read, as it was reported
@@ -152,10 +153,10 @@ class DatabaseUsers(UserTable):
 
     @override
     def close(self) -> None:
-        if self._thread is not None:
-            self._thread.submit(self.database.close)
-            self._thread.shutdown(wait=False)
-            self._thread = None
+        thread, self._thread = self._thread, None
+        if thread is not None:  # else another has taken it over, and the database with it
+            thread.submit(self.database.close)
+            thread.shutdown(wait=False)
 
     async def _in_thread(self, call: Callable[..., ResultT], *arguments: object) -> ResultT:
         """Call in the one thread of these users. Raises AuthenticationBusy for a database that cannot be read, which it reports."""

@@ -52,14 +52,14 @@ MIGRATIONS: Final = (
         outgoing TEXT NOT NULL DEFAULT '',
         note TEXT NOT NULL DEFAULT '',
         created TEXT NOT NULL
-    ) STRICT, WITHOUT ROWID;
+    ) WITHOUT ROWID;
     CREATE TABLE usage (
         name TEXT NOT NULL PRIMARY KEY,
         up INTEGER NOT NULL,
         down INTEGER NOT NULL,
         since INTEGER NOT NULL
-    ) STRICT, WITHOUT ROWID;
-    CREATE TABLE change (number INTEGER NOT NULL) STRICT;
+    ) WITHOUT ROWID;
+    CREATE TABLE change (number INTEGER NOT NULL);
     INSERT INTO change VALUES (1);
     CREATE TRIGGER added AFTER INSERT ON users BEGIN
         UPDATE change SET number = number + 1;
