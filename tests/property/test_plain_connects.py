@@ -112,6 +112,22 @@ def _password(word: bytes) -> AuthenticationData:
     return AuthenticationData(method=2, data=UsernamePassword(username=b"alice", password=word).encode())
 
 
+CONNECT_HTTP: Final = b"CONNECT 127.0.0.1:%(port)d HTTP/1.1\r\nHost: 127.0.0.1:%(port)d\r\nUser-Agent: x\r\nProxy-Connection: keep-alive\r\n\r\n"
+REQUESTS["http"] = (
+    CONNECT_HTTP,
+    CONNECT_HTTP.replace(b"\r\n\r\n", b"\r\nProxy-Authorization: Basic eDp5\r\n\r\n"),
+    CONNECT_HTTP.replace(b"\r\n\r\n", b"\r\nHost: twice\r\n\r\n"),
+    CONNECT_HTTP.replace(b"\r\n\r\n", b"\r\nContent-Length: 1\r\n\r\n"),
+    CONNECT_HTTP.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"),
+    CONNECT_HTTP.replace(b"HTTP/1.1", b"HTTP/1.0"),
+    CONNECT_HTTP.replace(b"Host", b"Most"),
+    CONNECT_HTTP.replace(b"127.0.0.1", b"localhost"),
+    CONNECT_HTTP.replace(b"127.0.0.1", b"[::1]"),
+    CONNECT_HTTP.replace(b"T 127.0.0.1", b"T 0.0.0.0"),
+    CONNECT_HTTP.replace(b"%(port)d HTTP", b"0 HTTP"),
+    CONNECT_HTTP.replace(b"CONNECT", b"connect"),
+    b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+)
 USERS: Final = "socks6 with users"
 REQUESTS[USERS] = (
     CONNECT6,  # no credentials
@@ -129,7 +145,7 @@ REQUESTS[USERS] = (
     _asked(SessionId(id=bytes(16))),
     _asked(AuthenticationMethodAdvertisement(methods=(2,))),
 )
-REQUESTS["mixed"] = REQUESTS["socks6"][:2] + REQUESTS["socks5"][:3]
+REQUESTS["mixed"] = REQUESTS["socks6"][:2] + REQUESTS["socks5"][:3] + REQUESTS["http"][:1]
 CASES: Final = [(inbound, request) for inbound, requests in REQUESTS.items() for request in requests]
 DESTINATIONS: Final = ("answers", "refuses", "is forbidden", "is silent", "answers late")
 EARLY: Final = st.sampled_from([0, 1, 1_000, 65_520, 65_536, 3_000_000])
@@ -265,6 +281,10 @@ async def seen_by_all(
             TlsSession(for_client, server_hostname="localhost"),
         )
     with target(destination) as place:
+        text = b"".join(pieces)
+        if text.startswith(b"CONNECT"):
+            edges = list(itertools.accumulate(map(len, pieces)))
+            pieces = pieces_of(text.replace(b"%(port)d", b"%d" % place.port), edges)
         whole = [piece.replace(PORT, place.port.to_bytes(2)) for piece in pieces]
         async with asyncio.TaskGroup() as tasks, EagerTaskGroup() as eager_tasks:
             _start(way, worker, ours, inbound, limits, tasks, eager_tasks, outbound)
@@ -351,6 +371,8 @@ def _without_port(received: bytes) -> bytes:
         return received
     reply = received.removesuffix(ANSWER)
     options = int.from_bytes(reply[2:4])  # of the Authentication Reply
+    if reply.startswith(b"HTTP"):
+        return received
     at = {DRAFT_12.version: 8 + options, 0: 2}.get(reply[0], len(reply) - 2)  # SOCKS 6, 4, 5
     return reply[:at] + reply[at + 2 :] + ANSWER
 
@@ -388,6 +410,9 @@ def pieces_of(whole: bytes, cuts: list[int]) -> list[bytes]:
 @example(case=("socks6", CONNECT6), cuts=[], early=3_000_000, destination="answers", slow=False, tls=True)
 @example(case=("socks6", CONNECT6), cuts=[3], early=1, destination="is silent", slow=True, tls=True)
 @example(case=("socks5", GREETING + CONNECT5), cuts=[3], early=0, destination="answers", slow=True, tls=True)
+@example(case=("http", CONNECT_HTTP), cuts=[], early=5, destination="answers", slow=False, tls=False)
+@example(case=("http", CONNECT_HTTP), cuts=[], early=0, destination="refuses", slow=False, tls=False)
+@example(case=("http", CONNECT_HTTP), cuts=[], early=5, destination="answers late", slow=True, tls=True)
 @example(case=(USERS, REQUESTS[USERS][1]), cuts=[], early=5, destination="answers late", slow=True, tls=True)
 @example(case=(USERS, REQUESTS[USERS][2]), cuts=[], early=1, destination="answers", slow=False, tls=True)
 @example(case=(USERS, REQUESTS[USERS][4]), cuts=[], early=1, destination="answers", slow=False, tls=True)

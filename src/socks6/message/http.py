@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from socks6.dataclass import dataclass
 from socks6.errors import DecodeError
-from socks6.message.address import normalize_host
+from socks6.message.address import is_literal, normalize_host
 from socks6.message.codes import ReplyCode
 
 Fields = tuple[tuple[bytes, bytes], ...]  # names as they were written, and values
@@ -40,6 +40,14 @@ _FRAMES: Final = re.compile(rb"contentlength|transferencoding")
 _REQUEST_LINE: Final = re.compile(rb"(\S+ )(.*)( HTTP/[0-9]\.[0-9]\r?\n?)", re.DOTALL)
 _NO_TARGET_BYTE: Final = re.compile(rb"[\x7f-\xff]")
 WS: Final = b"ws"
+# A CONNECT of whose fields none means anything to a proxy; what a browser or curl sends.
+_PLAIN_CONNECT: Final = re.compile(
+    rb"CONNECT ([!-~]{1,300}) HTTP/1\.1\r\n"
+    rb"((?:(?:(?i:Host): [!-~]+|(?i:Connection: keep-alive)|(?i:User-Agent|Proxy-Connection|Accept|Accept-Encoding):[ -~]*)\r\n)*)"
+    rb"\r\n"
+)
+_HOST: Final = re.compile(rb"^host:", re.IGNORECASE | re.MULTILINE)
+MAX_PLAIN_HEAD: Final = 8192
 
 _STATUS_LINE: Final = re.compile(rb"HTTP/1\.[0-9] ([1-9][0-9]{2})(?: ([^\r\n]*))?")
 _ERROR: Final = re.compile(rb";\s*error=([a-z_]+)")
@@ -185,6 +193,21 @@ def decode_authority(target: bytes, default_port: int | None = None) -> tuple[st
         return normalize_host(match[1].decode("ascii")), port
     except ValueError:
         raise BadRequest("the target has no possible host") from None
+
+
+def read_plain_connect(data: bytes, *, names: bool = False) -> tuple[str, int, int] | None:
+    """Return host, port and length of the CONNECT that `data` begins with; None unless it is whole and plain.
+
+    A plain one has one Host field, no credentials, and an IP address or, with `names`, a name.
+    """
+    match = _PLAIN_CONNECT.match(data, 0, MAX_PLAIN_HEAD)
+    if match is None or len(_HOST.findall(match[2])) != 1:
+        return None
+    try:
+        host, port = decode_authority(match[1])
+    except BadRequest:
+        return None
+    return (host, port, match.end()) if names or is_literal(host) else None
 
 
 def decode_absolute(target: bytes, *, upgrading: bool = False) -> AbsoluteTarget:

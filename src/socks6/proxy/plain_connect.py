@@ -309,7 +309,7 @@ class _PlainConnect:
             sock, connected = outbound.begin_connecting(request.host, request.port, holder, tuned=False)
         except OperationFailed as failure:
             connection.failed(request, failure)
-            unsent = self._send(form.admitted + form.failure(failure.code))
+            unsent = self._send(form.admitted + form.failure(failure, connection))
             self._continue_in_task(self._answered(None, unsent))
             return
         if not connected:
@@ -372,7 +372,7 @@ class _PlainConnect:
             remote = await self._connection.connect(request)
         except OperationFailed as failure:
             self._let_close()
-            return await self._answered(None, unsent + form.failure(failure.code))
+            return await self._answered(None, unsent + form.failure(failure, self._connection))
         try:
             bound = remote.bound
             answer = unsent + form.success(bound.host or UNSPECIFIED_IPV4, bound.port)
@@ -399,7 +399,7 @@ class _PlainConnect:
             unsent += self._success(form, sock)
         except OperationFailed as failure:
             connection.failed(request, failure)
-            return await self._answered(None, unsent + form.failure(failure.code))
+            return await self._answered(None, unsent + form.failure(failure, connection))
         except BaseException:
             sock.close()
             raise

@@ -28,6 +28,7 @@ from socks6.message.http import (
     mended_head,
     percent_encoded,
     proxy_status,
+    read_plain_connect,
     reply_code_for,
     via,
     wanted_upgrades,
@@ -390,3 +391,41 @@ def test_how_a_proxy_lets_clients_authenticate() -> None:
         (b"Via", b"x"),
     )
     assert challenges((*fields, (b"Proxy-Authenticate", b'"'), fields[0])) == ("digest", "basic")
+
+
+HEAD = b"CONNECT a.example:443 HTTP/1.1\r\nHost: a.example:443\r\nUser-Agent: x (y; z)\r\nproxy-connection: Keep-Alive\r\n\r\n"
+
+
+def test_a_connect_without_meaningful_fields_is_plain() -> None:
+    assert read_plain_connect(HEAD + b"first data", names=True) == ("a.example", 443, len(HEAD))
+    assert read_plain_connect(HEAD) is None
+    for host, found in ((b"192.0.2.1", "192.0.2.1"), (b"[2001:db8::1]", "2001:db8::1")):
+        head = HEAD.replace(b"a.example", host)
+        assert read_plain_connect(head) == (found, 443, len(head))
+    for size in range(len(HEAD)):
+        assert read_plain_connect(HEAD[:size], names=True) is None
+
+
+@pytest.mark.parametrize(
+    ("plain", "other"),
+    [
+        (b"User-Agent", b"Proxy-Authorization"),
+        (b"User-Agent", b"Transfer-Encoding"),
+        (b"User-Agent", b"Content-Length"),
+        (b"User-Agent", b"Expect"),
+        (b"User-Agent: x", b"Host: x"),
+        (b"User-Agent: x (y; z)", b"Connection: close"),
+        (b"(y", b"\x00"),
+        (b"\r\nUser-Agent", b"\r\n User-Agent"),
+        (b"\r\nUser-Agent", b"\nUser-Agent"),
+        (b"User-Agent: x (y; z)", b"User-Agent: " + b"x" * 8192),
+        (b"Host: a.example:443\r\n", b""),
+        (b"HTTP/1.1", b"HTTP/1.0"),
+        (b"CONNECT", b"connect"),
+        (b"a.example:443 ", b"a.example:0 "),
+        (b"a.example:443 ", b"a.example "),
+        (b"a.example:443 ", b"a..example:443 "),
+    ],
+)
+def test_others_are_for_the_conversation(plain: bytes, other: bytes) -> None:
+    assert read_plain_connect(HEAD.replace(plain, other, 1), names=True) is None

@@ -99,7 +99,7 @@ class PlainForm:
 
     read_connect: ReadConnect
     success: Callable[[str, int], bytes]  # by the endpoint
-    failure: Callable[[int], bytes]  # by the SOCKS 6 reply code
+    failure: Callable[[OperationFailed, ClientConnection], bytes]
     admitted: bytes = b""  # comes before either, at once where the remote takes time
     is_greeting: Callable[[bytes], bool] | None = None  # of protocols whose clients greet first
     welcome: bytes = b""  # the answer to that

@@ -4,9 +4,9 @@ import asyncio
 from typing import Final
 
 from socks6.compat import override
-from socks6.errors import AuthenticationBusy
+from socks6.errors import AuthenticationBusy, OperationFailed
 from socks6.message.codes import Command
-from socks6.message.http import BUSY
+from socks6.message.http import BUSY, read_plain_connect
 from socks6.net.machine_io import flush, next_event
 from socks6.net.wire_log import wire_trace
 from socks6.policy.identity import Identity
@@ -15,14 +15,30 @@ from socks6.protocol.http import ForwardRequested, HttpConversation, HttpEvent, 
 from socks6.protocol.methods.userpass import UsernamePasswordCredentials
 from socks6.proxy.commands import ProxyRequest
 from socks6.proxy.connection import ClientConnection
-from socks6.proxy.inbounds.base import Inbound, Tunnel, open_tunnel
+from socks6.proxy.inbounds.base import PlainForm, PlainInbound, Tunnel, open_tunnel
 from socks6.proxy.inbounds.http_forward import HttpForwarder, HttpSettings, failure_for_client
 from socks6.telemetry import Ending
 
+SOME_CONNECT: Final = b"CONNECT localhost:1 HTTP/1.1\r\nHost: localhost\r\n\r\n"
+ESTABLISHED: Final = b"HTTP/1.1 200 Connection established\r\n\r\n"
 MAX_UNAUTHENTICATED: Final = 8  # requests in a row without good credentials; the last answer closes
 
 
-class HttpInbound(Inbound):
+def _failure(failure: OperationFailed, connection: ClientConnection) -> bytes:
+    """Return the answer to a plain CONNECT that failed."""
+    conversation = HttpConversation()
+    conversation.receive_data(SOME_CONNECT, 0.0)
+    conversation.next_event()
+    conversation.send_failure(failure_for_client(failure, connection))
+    return conversation.data_to_send()
+
+
+PLAIN_FORM: Final = PlainForm(
+    read_connect=read_plain_connect, success=lambda _host, _port: ESTABLISHED, failure=_failure
+)
+
+
+class HttpInbound(PlainInbound):
     """Serves HTTP/1.1 clients that use a proxy."""
 
     name = "http"
@@ -30,6 +46,7 @@ class HttpInbound(Inbound):
 
     def __init__(self, settings: HttpSettings | None = None) -> None:
         self._settings = settings or HttpSettings()
+        self.plain_forms = {} if self._settings.optimistic else {SOME_CONNECT[0]: PLAIN_FORM}
 
     @override
     async def serve(self, connection: ClientConnection, initial_data: bytes = b"") -> Tunnel | None:

@@ -53,7 +53,7 @@ PLAIN_FORM: Final = PlainForm(
     welcome=Socks5MethodSelection(method=Method.NONE).encode(),
     read_connect=read_plain_connect,
     success=encode_success,
-    failure=lambda code: Socks5Reply(code=reply_code_for(code)).encode(),
+    failure=lambda failure, _: Socks5Reply(code=reply_code_for(failure.code)).encode(),
 )
 
 

@@ -104,7 +104,7 @@ PLAIN_FORM: Final = PlainForm(
     read_connect=read_plain_connect,
     admitted=AuthenticationReply(type=AuthenticationType.SUCCEEDED).encode(),
     success=lambda host, port: encode_addressed(ReplyCode.SUCCEEDED, host, port, (), DRAFT_12),
-    failure=lambda code: OperationReply(code=code).encode(),
+    failure=lambda failure, _: OperationReply(code=failure.code).encode(),
 )
 
 
@@ -257,7 +257,7 @@ class _Admission(PlainAdmission):
             read_connect=read_plain_connect,
             admitted=conversation.data_to_send(),
             success=lambda host, port: answer(OperationReply(code=ReplyCode.SUCCEEDED, host=host, port=port)),
-            failure=lambda code: answer(OperationReply(code=code)),
+            failure=lambda failure, _: answer(OperationReply(code=failure.code)),
         )
 
     @override
