@@ -98,7 +98,7 @@ def examples_page() -> str:
     """Return all examples, each with its code."""
     lines = ["# Examples", "", "Short programs, one for each use; every one is run by a test.", ""]
     for path in sorted((ROOT / "examples").glob("*.*")):
-        language = {".py": "python", ".toml": "toml"}[path.suffix]
+        language = {".py": "python", ".sh": "sh", ".toml": "toml"}[path.suffix]
         lines += [f"## {path.name}", "", f"```{language}", path.read_text().rstrip(), "```", ""]
     return "\n".join(lines)
 
