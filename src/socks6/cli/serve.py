@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, Self
 
 from socks6.admin.proxy import ProxyBridge
-from socks6.cli import complain, tell
+from socks6.cli import complain, describe, tell
 from socks6.cli.certificates import pin_in
 from socks6.cli.common import notify, raise_descriptor_limit, run_loop
 from socks6.cli.load import LoadedConfig, load
@@ -144,28 +144,38 @@ async def _serve(
     status_line: bool,
 ) -> None:
     loop = asyncio.get_running_loop()
-    async with server, AsyncExitStack() as stack, asyncio.TaskGroup() as group:
+    async with server, AsyncExitStack() as stack:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, operator.stop)
         loop.add_signal_handler(signal.SIGHUP, operator.reload)
         for url in server.urls:
             tell(f"listening on {url}", "listening", url=url)
-        for name, listening in services:
-            for url in (await stack.enter_async_context(listening)).urls:
-                tell(f"{name} at {url}", name, url=url)
+        for service in services:
+            await _begin(service, stack)
         gc.freeze()  # what was made by now stays: the collector need not look at it again and again
         gc.set_threshold(GARBAGE_THRESHOLD)
         notify("READY=1")
-        tasks = [group.create_task(operator.run(), name="reloading")]
-        if monitors:
-            from socks6.cli.upstream import watch_upstream  # noqa: PLC0415 - with the client
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(operator.run(), name="reloading")]
+            if monitors:
+                from socks6.cli.upstream import watch_upstream  # noqa: PLC0415 - with the client
 
-            tasks += [group.create_task(watch_upstream(monitor), name="upstream") for monitor in monitors]
-        if status_line and (showing := operator.shown_status()) is not None:
-            tasks.append(group.create_task(showing, name="status line"))
-        await server.serve_forever()
-        for task in tasks:
-            task.cancel()
+                tasks += [group.create_task(watch_upstream(monitor), name="upstream") for monitor in monitors]
+            if status_line and (showing := operator.shown_status()) is not None:
+                tasks.append(group.create_task(showing, name="status line"))
+            await server.serve_forever()
+            for task in tasks:
+                task.cancel()
+
+
+async def _begin(service: Service, stack: AsyncExitStack) -> None:
+    """Let a service listen, until the stack is left. Raises OSError, which names it."""
+    try:
+        listening = await stack.enter_async_context(service.listening)
+    except OSError as error:
+        raise OSError(error.errno, f"{service.name}: {describe(error)}") from error
+    for url in listening.urls:
+        tell(f"{service.name} at {url}", service.name, url=url)
 
 
 class Operator:
