@@ -14,6 +14,7 @@ import logging
 import pwd
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from http import HTTPStatus
+from operator import attrgetter
 from typing import Any, Final
 
 from starlette.applications import Starlette
@@ -244,8 +245,11 @@ def _rows(name: str, rows: Sequence[Any]) -> Response:
 
     async def pieces() -> AsyncIterator[str]:
         yield f'{{"{name}": ['
+        names = [field.name for field in dataclasses.fields(rows[0])] if rows else []
+        values = attrgetter(*names) if rows else tuple  # `asdict` copies, and takes five times as long
         for start in range(0, len(rows), ROWS):
-            piece = json.dumps([dataclasses.asdict(row) for row in rows[start : start + ROWS]])
+            part = rows[start : start + ROWS]
+            piece = json.dumps([dict(zip(names, values(row), strict=True)) for row in part])
             yield f"{', ' if start else ''}{piece[1:-1]}"
             await asyncio.sleep(0)
         yield "]}"

@@ -83,12 +83,12 @@ class ProxyBridge:
     async def status(self) -> Status:
         """Return how the proxy is."""
 
-        async def read() -> tuple[TrafficTotals, int, int, int, int]:
+        def read() -> tuple[TrafficTotals, int, int, int, int]:
             table = self._worker.connections
-            associations, bindings = await _count(table)
-            return table.totals(), len(table), associations, bindings, len(table.sessions)
+            held = len(table.associations), len(table.bindings)
+            return table.totals(), len(table), *held, len(table.sessions)
 
-        totals, count, associations, bindings, sessions = await self._ask(read)
+        totals, count, associations, bindings, sessions = await self._call(read)
         up, down = self._rates_of(totals)
         return Status(
             version=VERSION,
@@ -227,10 +227,3 @@ async def _read(table: LiveTable, wanted: Callable[[ConnectionInfo], bool]) -> l
         found += filter(wanted, batch)
         await asyncio.sleep(0)
     return found
-
-
-async def _count(table: LiveTable) -> tuple[int, int]:
-    """Return how many associations and bindings there are."""
-    held = await _read(table, lambda info: info.established and info.command in {"UDP_ASSOCIATE", "BIND"})
-    associations = sum(info.command == "UDP_ASSOCIATE" for info in held)
-    return associations, len(held) - associations

@@ -209,7 +209,9 @@ class LiveTable:
         return sums
 
     def _established(self, command: Command) -> list[ConnectionInfo]:
-        return [info for info in self if info.command == command.name and info.established]
+        name = command.name
+        held = [one for one in self._connections.values() if one.command == name]  # a value only of these
+        return [info for one in held if (info := one.info()).established]
 
 
 def byte_words(count: float) -> str:
