@@ -24,7 +24,7 @@ BURST_SHARE: Final = (
 )
 LEAST_BURST_SHARE: Final = 16  # one that was is at least what goes in 1/16 s: the timer is late now and then
 MIN_BURST: Final = 16_384
-MAX_PIECE: Final = 1 << 20  # bytes that a stream may read at once
+MAX_PIECE: Final = 1 << 22  # bytes that a stream may read in one turn: as much as without a meter
 MIN_PIECE: Final = 4_096  # fewer are not worth a read, unless the rate gives fewer in 1/8 s
 QUOTA_PIECES: Final = (
     128  # a stream gets such a part of what is left of a quota: what it holds at the end is little

@@ -118,28 +118,34 @@ class PumpDirection(PolledDirection):
 
     @override
     def move(self, *, drain: bool) -> None:  # noqa: C901 - split, each piece would cost a call more
-        source, scratch = self.source, self.poller.scratch
-        meter = self.meter
-        for _ in range(self.pieces_per_turn):
-            if meter is not None:
-                if not (most := meter.allow(self)):
-                    self.scheduled = True  # the meter calls `go_on`
-                    return
-                scratch = self.poller.scratch.part(most, source.margin)
-            size = source.receive(scratch)
-            if size is None:
-                if source.drained:
-                    return
-                continue  # what came made no byte, and there is more
-            if not size:
-                self.finish()
+        source, scratch, meter, left = self.source, self.poller.scratch, self.meter, 0
+        if meter is not None:
+            if not (left := meter.allow(self)):
+                self.scheduled = True  # the meter calls `go_on`
                 return
+            if left < len(scratch.plain):
+                scratch = scratch.part(left, source.margin)
+        allowed = left
+        try:
+            for _ in range(self.pieces_per_turn):
+                size = source.receive(scratch)
+                if size is None:
+                    if source.drained:
+                        return
+                    continue  # what came made no byte, and there is more
+                if not size:
+                    self.finish()
+                    return
+                left -= size
+                self.put(scratch.plain[:size])
+                if self.held or (source.drained and not drain):
+                    return
+                if meter is not None and left < len(scratch.plain):
+                    break
+            self.wake()
+        finally:
             if meter is not None:
-                meter.spend(size)
-            self.put(scratch.plain[:size])
-            if self.held or (source.drained and not drain):
-                return
-        self.wake()
+                meter.spend(allowed - left)
 
     def _hold(self, size: int) -> None:
         self.held = True

@@ -22,6 +22,7 @@ from socks6.relay.polled import LONE_BYTES, PIECE_BYTES, PIECES_PER_TURN, Polled
 MIN_SPLICE_BYTES: Final = (
     16384  # a shorter transfer ends splicing; from here on it costs no more than copying
 )
+SPLICE_BYTES: Final = 1 << 20  # what one splice asks for
 NOTHING: Final = -1
 UNUSUAL: Final = ~(READABLE | select.EPOLLRDHUP | select.EPOLLHUP)
 FLAGS: Final = os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK
@@ -138,26 +139,32 @@ class SpliceDirection(PolledDirection):
     @override
     def move(self, *, drain: bool) -> None:  # noqa: C901 - split, each piece would cost a call more
         meter, most = self.meter, MAX_PIECE
-        for _ in range(PIECES_PER_TURN):
-            if meter is not None and not (most := meter.allow(self)):
-                self.scheduled = True  # the meter calls `go_on`
-                return
-            size = self._splice(most) if self.bulk else self._copy(most)
-            if size <= 0:
-                if size == 0:
-                    self.finish()
-                return
+        if meter is not None and not (most := meter.allow(self)):
+            self.scheduled = True  # the meter calls `go_on`
+            return
+        allowed = most
+        try:
+            for _ in range(PIECES_PER_TURN):
+                size = self._splice(most) if self.bulk else self._copy(most)
+                if size <= 0:
+                    if size == 0:
+                        self.finish()
+                    return
+                if meter is not None:
+                    most -= size
+                if self.held or most <= 0:
+                    break
+                if self.bulk:  # a transfer can be short as the pipe has no more slots
+                    self.bulk = size >= MIN_SPLICE_BYTES
+                elif size == PIECE_BYTES:
+                    self.bulk = not self._copies_only and self.state is FLOWING
+                elif not (drain or self._always_drain):
+                    return
+            if not self.held:
+                self.wake()
+        finally:
             if meter is not None:
-                meter.spend(size)
-            if self.held:
-                return
-            if self.bulk:
-                self.bulk = size >= MIN_SPLICE_BYTES  # a transfer can be short as the pipe has no more slots
-            elif size == PIECE_BYTES:
-                self.bulk = not self._copies_only and self.state is FLOWING
-            elif not (drain or self._always_drain):
-                return
-        self.wake()
+                meter.spend(allowed - most)
 
     def _copy(self, most: int) -> int:
         """Move one piece through this process; return its size, 0 at the end of the stream, or NOTHING."""
@@ -175,6 +182,7 @@ class SpliceDirection(PolledDirection):
         if pipe is None:
             return self._copy(most)
         try:
+            most = most if most < SPLICE_BYTES else SPLICE_BYTES  # noqa: FURB136 - a call less
             size = os.splice(self.source_fd, pipe.write_end, most, flags=FLAGS)
         except BlockingIOError:
             size = NOTHING
