@@ -47,7 +47,9 @@ def live_sockets(environment: Mapping[str, str]) -> list[Path]:
     found: list[Path] = []
     for folder in folders:
         with contextlib.suppress(OSError):
-            found += [path for path in sorted(folder.glob("*.sock")) if _listens(path)] if folder else []
+            # below, each of systemd's services has a folder of its own
+            paths = sorted([*folder.glob("*.sock"), *folder.glob("*/*.sock")]) if folder else []
+            found += [path for path in paths if _listens(path)]
     return found
 
 

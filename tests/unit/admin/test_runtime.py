@@ -41,6 +41,7 @@ def test_sockets_of_dead_processes_are_removed_and_others_found(
         listening.bind(str(path))
         listening.listen()
         assert live_sockets(environment) == [path]
+        assert live_sockets({"RUNTIME_DIRECTORY": str(tmp_path)}) == [path]
 
 
 def test_a_folder_that_cannot_be_made_is_none(tmp_path: Path) -> None:
