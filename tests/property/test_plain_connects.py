@@ -50,6 +50,7 @@ from socks6.protocol.methods.base import Credentials
 from socks6.protocol.methods.userpass import UsernamePasswordCredentials
 from socks6.proxy.authentication.base import Authenticator
 from socks6.proxy.sessions import MemorySessionStore, SessionSettings
+from socks6.proxy.settings import Settings
 from socks6.proxy.worker import ServerWorker
 from socks6.telemetry import Event, Observer
 from tests.kit.certificates import certificate
@@ -246,7 +247,14 @@ def target(destination: str) -> Iterator[Target]:
 
 
 async def seen_by_all(
-    way: str, inbound: str, pieces: list[bytes], destination: str, *, slow: bool, tls: bool = False
+    way: str,
+    inbound: str,
+    pieces: list[bytes],
+    destination: str,
+    *,
+    slow: bool,
+    tls: bool = False,
+    optimistic: bool = False,
 ) -> tuple[bytes, bytes, list[tuple[str, dict[str, object]]]]:
     """Serve a client that sends its request in pieces and ends; return what it gets, what the host gets, and the events."""
     events = Events()
@@ -260,6 +268,7 @@ async def seen_by_all(
         observers=[events],
         authenticator=Known() if inbound == USERS else None,
         sessions=store,
+        settings=Settings(optimistic=optimistic),
     )
     now = asyncio.get_running_loop().time()
     opened = store.create(Identity(name="alice"), source="", protection=Protection.CLEAR, now=now)
@@ -391,42 +400,236 @@ def pieces_of(whole: bytes, cuts: list[int]) -> list[bytes]:
     destination=st.sampled_from(DESTINATIONS),
     slow=st.booleans(),
     tls=st.booleans(),
-)
-@example(case=("socks6", CONNECT6), cuts=[], early=0, destination="answers", slow=False, tls=False)
-@example(case=("socks6", CONNECT6), cuts=[], early=3_000_000, destination="answers", slow=False, tls=False)
-@example(
-    case=("socks5", GREETING + CONNECT5), cuts=[3], early=0, destination="answers", slow=False, tls=False
+    optimistic=st.booleans(),
 )
 @example(
-    case=("socks5", GREETING + CONNECT5), cuts=[3, 6], early=0, destination="answers", slow=False, tls=False
+    case=("socks6", CONNECT6),
+    cuts=[],
+    early=0,
+    destination="answers",
+    slow=False,
+    tls=False,
+    optimistic=False,
 )
 @example(
-    case=("socks5", GREETING + CONNECT5), cuts=[3], early=1, destination="is silent", slow=True, tls=False
+    case=("socks6", CONNECT6),
+    cuts=[],
+    early=3_000_000,
+    destination="answers",
+    slow=False,
+    tls=False,
+    optimistic=False,
 )
-@example(case=("socks5", GREETING), cuts=[], early=0, destination="answers", slow=False, tls=False)
-@example(case=("socks6", CONNECT6), cuts=[], early=1, destination="is silent", slow=True, tls=False)
-@example(case=("socks6", CONNECT6), cuts=[], early=65_536, destination="answers late", slow=True, tls=False)
-@example(case=("socks6", CONNECT6), cuts=[], early=0, destination="answers", slow=False, tls=True)
-@example(case=("socks6", CONNECT6), cuts=[], early=3_000_000, destination="answers", slow=False, tls=True)
-@example(case=("socks6", CONNECT6), cuts=[3], early=1, destination="is silent", slow=True, tls=True)
-@example(case=("socks5", GREETING + CONNECT5), cuts=[3], early=0, destination="answers", slow=True, tls=True)
-@example(case=("http", CONNECT_HTTP), cuts=[], early=5, destination="answers", slow=False, tls=False)
-@example(case=("http", CONNECT_HTTP), cuts=[], early=0, destination="refuses", slow=False, tls=False)
-@example(case=("http", CONNECT_HTTP), cuts=[], early=5, destination="answers late", slow=True, tls=True)
-@example(case=(USERS, REQUESTS[USERS][1]), cuts=[], early=5, destination="answers late", slow=True, tls=True)
-@example(case=(USERS, REQUESTS[USERS][2]), cuts=[], early=1, destination="answers", slow=False, tls=True)
-@example(case=(USERS, REQUESTS[USERS][4]), cuts=[], early=1, destination="answers", slow=False, tls=True)
-@example(case=(USERS, REQUESTS[USERS][9]), cuts=[], early=5, destination="answers", slow=False, tls=False)
-@example(case=(USERS, REQUESTS[USERS][10]), cuts=[], early=0, destination="answers", slow=False, tls=False)
-@example(case=(USERS, REQUESTS[USERS][8]), cuts=[], early=0, destination="refuses", slow=False, tls=False)
+@example(
+    case=("socks5", GREETING + CONNECT5),
+    cuts=[3],
+    early=0,
+    destination="answers",
+    slow=False,
+    tls=False,
+    optimistic=False,
+)
+@example(
+    case=("socks5", GREETING + CONNECT5),
+    cuts=[3, 6],
+    early=0,
+    destination="answers",
+    slow=False,
+    tls=False,
+    optimistic=False,
+)
+@example(
+    case=("socks5", GREETING + CONNECT5),
+    cuts=[3],
+    early=1,
+    destination="is silent",
+    slow=True,
+    tls=False,
+    optimistic=False,
+)
+@example(
+    case=("socks5", GREETING),
+    cuts=[],
+    early=0,
+    destination="answers",
+    slow=False,
+    tls=False,
+    optimistic=False,
+)
+@example(
+    case=("socks6", CONNECT6),
+    cuts=[],
+    early=1,
+    destination="is silent",
+    slow=True,
+    tls=False,
+    optimistic=False,
+)
+@example(
+    case=("socks6", CONNECT6),
+    cuts=[],
+    early=65_536,
+    destination="answers late",
+    slow=True,
+    tls=False,
+    optimistic=False,
+)
+@example(
+    case=("socks6", CONNECT6), cuts=[], early=0, destination="answers", slow=False, tls=True, optimistic=False
+)
+@example(
+    case=("socks6", CONNECT6),
+    cuts=[],
+    early=3_000_000,
+    destination="answers",
+    slow=False,
+    tls=True,
+    optimistic=False,
+)
+@example(
+    case=("socks6", CONNECT6),
+    cuts=[3],
+    early=1,
+    destination="is silent",
+    slow=True,
+    tls=True,
+    optimistic=False,
+)
+@example(
+    case=("socks5", GREETING + CONNECT5),
+    cuts=[3],
+    early=0,
+    destination="answers",
+    slow=True,
+    tls=True,
+    optimistic=False,
+)
+@example(
+    case=("http", CONNECT_HTTP),
+    cuts=[],
+    early=5,
+    destination="answers",
+    slow=False,
+    tls=False,
+    optimistic=False,
+)
+@example(
+    case=("http", CONNECT_HTTP),
+    cuts=[],
+    early=9,
+    destination="answers",
+    slow=False,
+    tls=True,
+    optimistic=True,
+)
+@example(
+    case=("socks5", GREETING + CONNECT5),
+    cuts=[3, 13],
+    early=9,
+    destination="answers",
+    slow=False,
+    tls=False,
+    optimistic=True,
+)
+@example(
+    case=("socks5", GREETING + CONNECT5),
+    cuts=[3],
+    early=0,
+    destination="refuses",
+    slow=True,
+    tls=False,
+    optimistic=True,
+)
+@example(
+    case=("http", CONNECT_HTTP),
+    cuts=[],
+    early=0,
+    destination="refuses",
+    slow=False,
+    tls=False,
+    optimistic=False,
+)
+@example(
+    case=("http", CONNECT_HTTP),
+    cuts=[],
+    early=5,
+    destination="answers late",
+    slow=True,
+    tls=True,
+    optimistic=False,
+)
+@example(
+    case=(USERS, REQUESTS[USERS][1]),
+    cuts=[],
+    early=5,
+    destination="answers late",
+    slow=True,
+    tls=True,
+    optimistic=False,
+)
+@example(
+    case=(USERS, REQUESTS[USERS][2]),
+    cuts=[],
+    early=1,
+    destination="answers",
+    slow=False,
+    tls=True,
+    optimistic=False,
+)
+@example(
+    case=(USERS, REQUESTS[USERS][4]),
+    cuts=[],
+    early=1,
+    destination="answers",
+    slow=False,
+    tls=True,
+    optimistic=False,
+)
+@example(
+    case=(USERS, REQUESTS[USERS][9]),
+    cuts=[],
+    early=5,
+    destination="answers",
+    slow=False,
+    tls=False,
+    optimistic=False,
+)
+@example(
+    case=(USERS, REQUESTS[USERS][10]),
+    cuts=[],
+    early=0,
+    destination="answers",
+    slow=False,
+    tls=False,
+    optimistic=False,
+)
+@example(
+    case=(USERS, REQUESTS[USERS][8]),
+    cuts=[],
+    early=0,
+    destination="refuses",
+    slow=False,
+    tls=False,
+    optimistic=False,
+)
 def test_all_ways_give_the_same(  # noqa: PLR0917 - hypothesis names them
-    loop: str, case: tuple[str, bytes], cuts: list[int], early: int, destination: str, slow: bool, tls: bool
+    loop: str,
+    case: tuple[str, bytes],
+    cuts: list[int],
+    early: int,
+    destination: str,
+    slow: bool,
+    tls: bool,
+    optimistic: bool,
 ) -> None:
     inbound, request = case
 
     async def play() -> None:
         pieces = pieces_of(request + b"e" * early, cuts)
-        seen = [await seen_by_all(way, inbound, pieces, destination, slow=slow, tls=tls) for way in WAYS]
+        seen = [
+            await seen_by_all(way, inbound, pieces, destination, slow=slow, tls=tls, optimistic=optimistic)
+            for way in WAYS
+        ]
         assert seen[0] == seen[1] == seen[2] == seen[3]
 
     Run(loop)(play())

@@ -16,6 +16,7 @@ import functools
 import socket
 import sys
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any, Final
 
 from socks6.errors import OperationFailed, TlsFailed
@@ -38,7 +39,7 @@ from socks6.net.wire_log import wire_trace
 from socks6.policy.identity import ANONYMOUS
 from socks6.proxy.commands import ProxyRequest, judge_literal
 from socks6.proxy.connection import ClientConnection
-from socks6.proxy.inbounds.base import PlainForm, PlainInbound, Tunnel
+from socks6.proxy.inbounds.base import PlainForm, PlainInbound, Tunnel, first_bytes
 from socks6.proxy.limits import holder_of
 from socks6.proxy.multiplexed import QuicConnectionContext
 from socks6.proxy.worker import ServerWorker
@@ -295,8 +296,9 @@ class _PlainConnect:
     def _carry_out(self, request: ProxyRequest, form: PlainForm) -> None:
         """Judge, connect, answer, relay."""
         connection, shared = self._connection, self._shared
-        if shared.outbound is None:
-            self._continue_in_task(self._connect_by_worker(request, form), self._relay_streams)
+        if shared.outbound is None or form.optimistic:
+            connect = self._connect_optimistically if form.optimistic else self._connect_by_worker
+            self._continue_in_task(connect(request, form), self._relay_streams)
             return
         connection.begin(request)
         try:
@@ -381,6 +383,19 @@ class _PlainConnect:
         except BaseException:
             remote.stream.abort()
             raise
+        return Tunnel(remote=remote.stream, initial_data=request.initial_data[remote.first_data_sent :])
+
+    async def _connect_optimistically(self, request: ProxyRequest, form: PlainForm) -> Tunnel | None:
+        """Answer, then connect as inbounds do, with the client's first bytes; where that fails, the client is reset."""
+        if rest := self._send(form.admitted + form.success(UNSPECIFIED_IPV4, 0)):
+            await self._stream.send(rest)
+        if not request.initial_data:
+            request = replace(request, initial_data=await first_bytes(self._stream))
+        try:
+            remote = await self._connection.connect(request)
+        except OperationFailed:
+            self._stream.abort()
+            return None
         return Tunnel(remote=remote.stream, initial_data=request.initial_data[remote.first_data_sent :])
 
     async def _wait_connected(

@@ -27,6 +27,8 @@ from socks6.policy.identity import Identity
 from socks6.policy.rules import Policy
 from socks6.protocol.server import ServerConversation
 from socks6.proxy.authentication.table import UserTable
+from socks6.proxy.inbounds.http import HttpInbound
+from socks6.proxy.inbounds.socks5 import Socks5Inbound
 from socks6.proxy.service import Server
 from socks6.proxy.sessions import MemorySessionStore, SessionSettings
 from socks6.proxy.settings import Settings
@@ -504,3 +506,44 @@ def test_streams_of_quic_take_no_task_once_the_client_is_known(
         assert not log.errors
 
     run(main())
+
+
+HTTP_CONNECT = b"CONNECT 127.0.0.1:%d HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n\r\n"
+
+
+@pytest.mark.parametrize("optimistic", [False, True])
+@pytest.mark.parametrize("protocol", ["socks5", "http"])
+@pytest.mark.parametrize("is_there", [False, True])
+def test_no_conversation_is_needed_to_answer_first_or_over_http(
+    run: Run, monkeypatch: pytest.MonkeyPatch, protocol: str, optimistic: bool, is_there: bool
+) -> None:
+    for inbound in (Socks5Inbound, HttpInbound):
+        monkeypatch.delattr(inbound, "serve")
+
+    async def play() -> None:
+        loop = asyncio.get_running_loop()
+        async with scene(protocol, Settings(optimistic=optimistic)) as it:
+            port = it.target.getsockname()[1]
+            if not is_there:
+                it.target.close()
+            with await it.client() as client:
+                if protocol == "http":
+                    request, bad = HTTP_CONNECT % (port, port), b"HTTP/1.1 502 "
+                    good = b"HTTP/1.1 200 Connection established\r\n\r\n"
+                else:
+                    assert await it.ask(client, GREETING, 2) == b"\x05\x00"
+                    request = b"\x05\x01\x00\x01\x7f\x00\x00\x01" + port.to_bytes(2)
+                    good, bad = b"\x05\x00\x00\x01" + bytes(6 * optimistic), b"\x05\x05"
+                expected = good if optimistic or is_there else bad
+                assert await it.ask(client, request, len(expected)) == expected
+                if is_there:
+                    await loop.sock_sendall(client, b"early")
+                    remote, _ = await asyncio.to_thread(it.target.accept)
+                    with remote:
+                        remote.setblocking(False)
+                        assert await loop.sock_recv(remote, 9) == b"early"
+                elif optimistic:
+                    with pytest.raises(ConnectionResetError):
+                        await loop.sock_recv(client, 1)
+
+    run(play())

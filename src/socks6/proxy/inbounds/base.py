@@ -107,6 +107,7 @@ class PlainForm:
         None  # reads what is not plain, or who sends it
     )
     admit_by_session: "AdmitBySession | None" = None  # before that
+    optimistic: bool = False  # success is answered first, as by `open_tunnel`
 
 
 class PlainInbound(Inbound):
@@ -133,7 +134,7 @@ async def open_tunnel(
     if optimistic:
         succeed(NO_ENDPOINT)
         await flush(machine, stream)
-        request = replace(request, initial_data=request.initial_data or await _first_bytes(stream))
+        request = replace(request, initial_data=request.initial_data or await first_bytes(stream))
     try:
         remote = await connection.connect(request)
     except OperationFailed as failure:
@@ -149,7 +150,7 @@ async def open_tunnel(
     return Tunnel(remote=remote.stream, initial_data=request.initial_data[remote.first_data_sent :])
 
 
-async def _first_bytes(stream: ByteStream) -> bytes:
+async def first_bytes(stream: ByteStream) -> bytes:
     """Return what the client sends soon; nothing if it waits for the server, or has ended its side."""
     try:
         async with asyncio.timeout(FIRST_BYTES_SECONDS):

@@ -1,6 +1,7 @@
 """The HTTP inbound: CONNECT, and requests for plain http."""
 
 import asyncio
+from dataclasses import replace
 from typing import Final
 
 from socks6.compat import override
@@ -46,7 +47,7 @@ class HttpInbound(PlainInbound):
 
     def __init__(self, settings: HttpSettings | None = None) -> None:
         self._settings = settings or HttpSettings()
-        self.plain_forms = {} if self._settings.optimistic else {SOME_CONNECT[0]: PLAIN_FORM}
+        self.plain_forms = {SOME_CONNECT[0]: replace(PLAIN_FORM, optimistic=self._settings.optimistic)}
 
     @override
     async def serve(self, connection: ClientConnection, initial_data: bytes = b"") -> Tunnel | None:

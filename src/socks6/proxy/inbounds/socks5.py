@@ -68,7 +68,7 @@ class Socks5Inbound(PlainInbound):
 
     def __init__(self, *, optimistic: bool = False) -> None:
         self._optimistic = optimistic
-        self.plain_forms = {} if optimistic else {VERSION: PLAIN_FORM}
+        self.plain_forms = {VERSION: replace(PLAIN_FORM, optimistic=optimistic)}
 
     @override
     async def serve(self, connection: ClientConnection, initial_data: bytes = b"") -> Tunnel | None:
