@@ -41,6 +41,8 @@ FAMILIES: Final[Mapping[str, Family]] = {
     "socks6_penalties_total": Family("counter", "Times that a source, or a name at a source, was shut out"),
     "socks6_penalized_sources": Family("gauge", "Sources, and names at sources, that are shut out now"),
     "socks6_limits_reached_total": Family("counter", "Clients dropped at accept, and requests refused, since a limit was reached"),
+    "socks6_quotas_reached_total": Family("counter", "Times that a user has used up its quota"),
+    "socks6_datagrams_over_bandwidth_total": Family("counter", "Datagrams that were dropped, as they were more than the bandwidth, or the quota, of their users"),
     "socks6_accept_pauses_total": Family("counter", "Times that a listener stopped accepting, as descriptors or memory were short"),
     "socks6_certificate_reads_total": Family("counter", "Certificates that were read again, or could not be", ("result",)),
     "socks6_unexpected_errors_total": Family("counter", "Faults of socks6 itself"),

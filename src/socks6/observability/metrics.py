@@ -36,6 +36,7 @@ from socks6.telemetry import (
     Event,
     LimitReached,
     Observer,
+    QuotaReached,
     SourcePenalized,
     UnexpectedError,
     UserRefused,
@@ -119,7 +120,7 @@ class Metrics(Observer):
     """
 
     wants = (
-        UserRefused, LimitReached, SourcePenalized, UnexpectedError, AcceptPaused, CertificateRead,
+        UserRefused, LimitReached, QuotaReached, SourcePenalized, UnexpectedError, AcceptPaused, CertificateRead,
     )  # fmt: skip
 
     def __init__(self, *, users: int = 0) -> None:
@@ -144,6 +145,8 @@ class Metrics(Observer):
                 self._count("socks6_certificate_reads_total", "failure" if event.reason else "success")
             case LimitReached():
                 self._count("socks6_limits_reached_total")
+            case QuotaReached():
+                self._count("socks6_quotas_reached_total")
             case SourcePenalized():
                 self._count("socks6_penalties_total")
             case UnexpectedError():
@@ -183,6 +186,7 @@ class Metrics(Observer):
             "socks6_sessions_limit": _limit(settings.sessions.total if sessions is not None else 0),
             "socks6_password_checks_waiting": {(): len(proxy.verifications)},
             "socks6_penalized_sources": {(): proxy.penalties.count_blocked(proxy.loop.time())},
+            "socks6_datagrams_over_bandwidth_total": {(): proxy.accounts.datagrams_dropped},
             "socks6_upstream_up": {
                 (status.url,): float(status.state is UpstreamState.UP)
                 for status in proxy.outbound.upstreams

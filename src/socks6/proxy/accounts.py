@@ -185,6 +185,7 @@ class Accounts:
         self._saving: tuple[Future[None], Mapping[str, Usage], float] | None = None  # and since when
         self._unsaved: dict[str, Account] = {}  # that wait to be saved
         self._failed = False  # to save, the last time
+        self._dropped = 0  # datagrams of users that are forgotten
         # what users' limits have become, one for each whose have changed: what a connection knows of them may be older
         self.replaced: Final[dict[str, UserLimits]] = {}
 
@@ -220,6 +221,11 @@ class Accounts:
             return account.usage
         return Usage() if self._store is None else self._store.load(name)
 
+    @property
+    def datagrams_dropped(self) -> int:
+        """How many datagrams were more than the bandwidth, or the quota, of their users."""
+        return self._dropped + sum(one.up.dropped + one.down.dropped for one in self._accounts.values())
+
     def look(self) -> None:
         """Begin new periods, save what has changed, and forget accounts that nobody needs."""
         self._timer = None
@@ -232,6 +238,7 @@ class Accounts:
                 self._unsaved[account.name] = account
             elif account.is_at_rest and (self._store is not None or not has_quota):
                 del self._accounts[account.name]
+                self._dropped += account.up.dropped + account.down.dropped
         self._save()
         if self._saving is not None and self._scheduler().time() - self._saving[2] >= SAVE_SECONDS:
             for name in self._saving[1]:

@@ -14,7 +14,7 @@ from socks6.observability.metrics import Metrics
 from socks6.proxy.live import ConnectionInfo, LiveTable, Traffic
 from socks6.proxy.settings import Settings
 from socks6.proxy.worker import ServerWorker
-from socks6.telemetry import AcceptPaused, CertificateRead, Ending, Event, Reloaded, UserRefused
+from socks6.telemetry import AcceptPaused, CertificateRead, Ending, Event, QuotaReached, Reloaded, UserRefused
 from tests.kit.loops import Run
 
 
@@ -189,6 +189,7 @@ def test_events_are_counted_and_the_state_is_read(run: Run) -> None:
             AcceptPaused(url="socks6://", reason="descriptors"),
             CertificateRead(path="cert.pem", reason="gone"),
             CertificateRead(path="cert.pem"),
+            QuotaReached(user="alice", quota=1_000, period="day"),
         ]
         for event in events:
             worker.events.observe(event)
@@ -199,7 +200,8 @@ def test_events_are_counted_and_the_state_is_read(run: Run) -> None:
         found = shown(metrics, worker)
         assert found["socks6_authentication_failures_total{socks6}"] == 1
         assert found["socks6_accept_pauses_total{}"] == 1
-        assert found["socks6_limits_reached_total{}"] == 1
+        assert found["socks6_limits_reached_total{}"] == found["socks6_quotas_reached_total{}"] == 1
+        assert found["socks6_datagrams_over_bandwidth_total{}"] == 0
         assert (
             found["socks6_certificate_reads_total{failure}"]
             == found["socks6_certificate_reads_total{success}"]

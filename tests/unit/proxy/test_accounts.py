@@ -289,3 +289,17 @@ async def read(account: Account) -> None:
     """Carry as much as is allowed."""
     while True:
         account.up.spend(await account.up.wait())
+
+
+def test_datagrams_that_were_dropped_are_counted_for_good() -> None:
+    scene = Scene()
+    account = scene.entered(UserLimits(up=8_000))
+    budget = account.up.open_budget()
+    while budget.take(1_000):
+        pass
+    scene.scheduler.advance(0.1)
+    assert scene.accounts.datagrams_dropped == 1
+    account.leave(scene.connections[0])
+    scene.scheduler.advance(10)
+    assert scene.accounts.usage("alice") == Usage()  # it was forgotten
+    assert scene.accounts.datagrams_dropped == 1
