@@ -28,6 +28,7 @@ NOT_FOR_USERS: Final = {  # constructors of what others return, and what connect
     "LiveTable": ("__init__", "add", "discard"),
     "ProxiedDatagramTransport": ("__init__",),
     "ProxiedStream": ("__init__",),
+    "TlsSession": ("of", "ticket"),
     "ServerWorker": ("handshake", "leave_unsecured", "secured"),
 }
 GIVEN_BY_SERVER: Final = {  # to its worker, outbound and transports: for UDP on its ports, streams of QUIC, and waiting

@@ -126,15 +126,12 @@ class AdminService:
         self._loop = asyncio.get_running_loop()
         from socks6.admin.dashboard import dashboard_routes  # noqa: PLC0415 - see the module's docstring
         from socks6.admin.users import users_routes  # noqa: PLC0415
-        from socks6.admin.web import open_doors  # noqa: PLC0415
+        from socks6.admin.web import serve_http  # noqa: PLC0415
 
-        servers = await open_doors(
-            self._bridge, self._sockets, [*users_routes(self._bridge), *dashboard_routes()]
-        )
-        if not self._stopping:
-            await self._stop.wait()
-        for server in servers:
-            server.close()
+        routes = [*users_routes(self._bridge), *dashboard_routes()]
+        async with serve_http(self._bridge, self._sockets, routes):
+            if not self._stopping:
+                await self._stop.wait()
 
     def _url(self, sock: socket.socket, http: HttpListener) -> str:
         host = f"[{http.host}]" if ":" in http.host else http.host

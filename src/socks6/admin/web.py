@@ -1,12 +1,14 @@
 """The admin interface's HTTP: uvicorn's protocol with bounds on connections, slow clients and, on the Unix socket, users."""
 
 import asyncio
+import contextlib
 import logging
 import os
 import socket
 import ssl
 import struct
 import sys
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final
 
 from starlette.routing import BaseRoute
@@ -28,15 +30,20 @@ HEAD_BYTES: Final = 32_768
 CREDENTIALS: Final = struct.Struct("3i")  # pid, uid, gid
 
 
-async def open_doors(
-    bridge: ProxyBridge, sockets: list[AdminSocket], more: list[BaseRoute] | None = None
-) -> list[asyncio.Server]:
-    """Serve the interface at sockets that listen already, in the running loop; `more` are routes beside the API."""
+@contextlib.asynccontextmanager
+async def serve_http(
+    bridge: ProxyBridge, sockets: list[AdminSocket], more: Sequence[BaseRoute] = ()
+) -> AsyncIterator[None]:
+    """Serve the interface at sockets that listen already, in the running loop; `more` are routes beside the API.
+
+    At the end of the context every connection is closed.
+    """
     logger = logging.getLogger("uvicorn.error")  # of requests that are none: anyone can send them
     logger.addHandler(logging.NullHandler())
     logger.propagate = False
-    app = create_app(bridge, EventFeed(bridge), more or ())
-    servers = []
+    app = create_app(bridge, EventFeed(bridge), more)
+    servers: list[asyncio.Server] = []
+    states: list[ServerState] = []
     for listening in sockets:
         http = listening.http
         guard = Guard(app) if http is None else Guard(app, token=http.token, names=(http.host, *http.names))
@@ -54,6 +61,7 @@ async def open_doors(
         )
         config.load()
         state = ServerState()
+        states.append(state)
 
         def protocol(
             config: Config = config, state: ServerState = state, http: HttpListener | None = http
@@ -70,7 +78,15 @@ async def open_doors(
                 ssl_handshake_timeout=HEAD_SECONDS if context else None,
             )
         )
-    return servers
+    try:
+        yield
+    finally:
+        for server in servers:
+            server.close()
+        for state in states:
+            for connection in tuple(state.connections):
+                connection.transport.abort()
+        await asyncio.sleep(0)  # in which they are closed
 
 
 def _following(listening: AdminSocket) -> ssl.SSLContext:

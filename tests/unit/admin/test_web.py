@@ -84,6 +84,20 @@ def test_slow_and_broken_clients_are_left_and_there_are_so_many(
     run(play())
 
 
+def test_connections_end_with_the_interface(run: Run, tmp_path: Path) -> None:
+    async def play() -> None:
+        async with socket_of(tmp_path) as path:
+            reader, writer = await asyncio.open_unix_connection(path)
+            writer.write(REQUEST)
+            assert await reader.read(20)
+        async with asyncio.timeout(5):
+            with contextlib.suppress(OSError):
+                await reader.read()
+        writer.close()
+
+    run(play())
+
+
 def test_one_that_takes_nothing_is_left(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(web, "SLOW_SECONDS", 0.2)
 
