@@ -282,7 +282,11 @@ class ClientConnection:
                 request.identity = identity = dataclasses.replace(identity, limits=limits)
         if self._authenticator is not self.proxy.authenticator and not self.still_vouched(identity):
             raise NotAllowed("the user is gone, or has another password, since a reload")
-        if identity.limits is not NO_LIMITS or identity.name in self.proxy.accounts.replaced:
+        if (
+            identity.limits is not NO_LIMITS
+            or self.account is not None
+            or identity.name in self.proxy.accounts.replaced
+        ):
             self._enter_account(identity)
         try:
             self._count(request.command, identity)

@@ -12,6 +12,7 @@ from socks6.net.shares import Shares
 from socks6.net.stream import ConnectResult, Endpoint, Judge
 from socks6.policy.identity import ANONYMOUS, Identity
 from socks6.policy.rules import Policy
+from socks6.policy.user_limits import UserLimits
 from socks6.proxy.authentication.table import UserTable
 from socks6.proxy.commands import ProxyRequest
 from socks6.proxy.connection import ClientConnection
@@ -57,6 +58,64 @@ def test_a_user_has_so_many_connections_and_others_their_own(run: Run) -> None:
             connection.close()
             connection.close()
         assert worker.user_connections.count == 0
+
+    run(scene())
+
+
+def test_it_has_its_users_account_until_it_ends_and_none_where_nothing_bounds_the_user(run: Run) -> None:
+    async def scene() -> None:
+        worker = ServerWorker()
+        slow = Identity(name="alice", limits=UserLimits(up=1_000, quota=500))
+        connection = admitted(worker, slow)
+        account = connection.account
+        assert account is not None
+        assert account.holders == {1: connection}
+        connection.connected(BOUND, 100)  # which went ahead
+        traffic = Traffic()
+        connection.relaying(traffic)
+        assert traffic.meters == [account.up, account.down]
+        assert account.usage.up == 100
+        connection.admit(request_of(BOB))
+        assert (connection.account, account.holders) == (None, {})
+        connection.admit(request_of(slow))
+        account.up.spend(400)
+        with pytest.raises(NotAllowed, match="quota"):
+            admitted(worker, slow)
+        connection.close()
+        connection.close()
+        assert account.holders == {}
+        assert admitted(worker, BOB).account is None
+        worker.accounts.replace_limits("bob", UserLimits(up=1))  # whatever the login of before knew
+        assert admitted(worker, BOB).account is not None
+        await worker.accounts.aclose()
+
+    run(scene())
+
+
+class Traffic:
+    """A relay at work, which keeps what it is limited by."""
+
+    bytes_up = bytes_down = 0
+
+    def __init__(self) -> None:
+        self.meters: list[Meter] = []
+
+    def limit(self, up: Meter, down: Meter) -> None:
+        self.meters = [up, down]
+
+
+def test_limits_that_come_bind_a_relay_that_is_at_work(run: Run) -> None:
+    async def scene() -> None:
+        worker = ServerWorker()
+        connection = admitted(worker, ALICE)
+        worker.connections.add(connection)
+        traffic = Traffic()
+        connection.relaying(traffic)
+        assert not traffic.meters
+        worker.accounts.replace_limits("alice", UserLimits(down=1_000))
+        assert connection.account is not None
+        assert traffic.meters == [connection.account.up, connection.account.down]
+        await worker.accounts.aclose()
 
     run(scene())
 
