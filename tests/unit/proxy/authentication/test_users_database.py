@@ -1,5 +1,6 @@
 """The users database: what it keeps, what it refuses, and what becomes of it when others meddle."""
 
+import contextlib
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -26,6 +27,11 @@ from socks6.proxy.authentication.users_database import (
 HASH: Final = "$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$vk+JgWgZGbXHtEqPQPhzXbD+QxxkJR5Fq2AXLhDyYaY"
 NOON: Final = datetime(2026, 11, 30, 12, tzinfo=UTC)
 MONTH: Final = datetime(2026, 11, 1, tzinfo=UTC)
+
+
+def opened(path: str) -> contextlib.closing[sqlite3.Connection]:
+    """Open a file as others do."""
+    return contextlib.closing(sqlite3.connect(path, isolation_level=None))
 
 
 @pytest.fixture
@@ -180,17 +186,17 @@ def test_the_file_is_its_owners_alone(database: UsersDatabase, path: str) -> Non
 
 
 def foreign(path: str) -> None:
-    with sqlite3.connect(path) as connection:
+    with opened(path) as connection:
         connection.execute("CREATE TABLE theirs (x)")
 
 
 def newer(path: str) -> None:
-    with sqlite3.connect(path) as connection:
+    with opened(path) as connection:
         connection.execute("PRAGMA user_version = 99")
 
 
 def newer_of_others(path: str) -> None:
-    with sqlite3.connect(path) as connection:
+    with opened(path) as connection:
         connection.execute(f"PRAGMA user_version = {len(users_database.MIGRATIONS)}")
 
 
@@ -237,7 +243,7 @@ def test_a_damaged_file_is_an_error_until_it_is_whole_again(database: UsersDatab
 
 def test_rows_of_others_that_cannot_be(database: UsersDatabase, path: str) -> None:
     database.add("alice", {"hash": HASH})
-    with sqlite3.connect(path) as connection:
+    with opened(path) as connection:
         connection.execute("UPDATE users SET sources = 'everywhere'")
     with pytest.raises(DatabaseUnavailable, match="user 'alice': sources: "):
         database.get("alice")
@@ -249,7 +255,7 @@ def test_readers_do_not_wait_for_a_writer_and_writers_not_for_ever(
     monkeypatch.setattr(users_database, "BUSY_SECONDS", 0.01)
     database.add("alice", {"hash": HASH})
     database.close()
-    with sqlite3.connect(path, isolation_level=None) as other:
+    with opened(path) as other:
         other.execute("BEGIN IMMEDIATE")
         other.execute("DELETE FROM users")
         assert database.get("alice").name == "alice"
@@ -262,6 +268,6 @@ def test_readers_do_not_wait_for_a_writer_and_writers_not_for_ever(
 def test_an_empty_file_becomes_a_database(path: str) -> None:
     Path(path).touch(0o600)
     assert check_database(path) == path
-    with sqlite3.connect(path) as connection:
+    with opened(path) as connection:
         assert connection.execute("PRAGMA application_id").fetchone() == (APPLICATION,)
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
