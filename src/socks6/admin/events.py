@@ -59,9 +59,10 @@ class EventFeed(Observer):
             raise TooManyFollowers
         self._followers += 1
         self._followed.update(kinds)
+        # before any that is made for this follower: the proxy's thread does not wait for this one
+        seen = self._last if after is None or after > self._last else max(0, after)
         try:
             self._settle()
-            seen = self._last if after is None or after > self._last else max(0, after)
             yield ": follows\n\n"
             silent = 0.0
             while True:
