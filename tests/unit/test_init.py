@@ -25,15 +25,19 @@ NOT_FOR_USERS: Final = {  # constructors of what others return, and what connect
     "BindServer": ("__init__",),
     "Client": ("request_connect",),
     "ClientConnection": ("__init__", "membership", "relaying", "relaying_by_callbacks"),
-    "LiveTable": ("__init__", "add", "discard"),
+    "LiveTable": ("__init__", "add", "discard", "of_user"),
     "ProxiedDatagramTransport": ("__init__",),
     "ProxiedStream": ("__init__",),
     "TlsSession": ("of", "ticket"),
     "ServerWorker": ("handshake", "leave_unsecured", "secured"),
 }
-GIVEN_BY_SERVER: Final = {  # to its worker, outbound and transports: for UDP on its ports, streams of QUIC, and waiting
+GIVEN_BY_SERVER: Final = {  # to its worker, outbound and transports: for UDP on its ports, streams of QUIC, waiting, and users' accounts
+    "socks6.net.eager.EagerTaskGroup",
     "socks6.net.poller.Poller",
     "socks6.net.transports.base.Polling",
+    "socks6.proxy.accounts.Account",
+    "socks6.proxy.accounts.UsageStore",
+    "socks6.proxy.authentication.base.UserChange",
     "socks6.proxy.multiplexed.QuicConnectionContext",
     "socks6.net.datagrams.shared.SharedPorts",
     "socks6.relay.datagrams.client_ports.ClientPort",
