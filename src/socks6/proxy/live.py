@@ -97,12 +97,11 @@ class TrafficTotals:
 class LiveTable:
     """The connections of a proxy, from accept to their ends; each that is read is a new `ConnectionInfo`."""
 
-    # called with each connection that has ended: costs less than the event, for who counts all and keeps none
-    on_ended: Callable[[LiveConnection], None] | None = None
-
     def __init__(self, sessions: SessionStore | None) -> None:
         self._connections: Final[dict[int, LiveConnection]] = {}
         self._sessions: Final = sessions
+        # called with each connection that has ended: costs less than the event, for who counts all and keeps none
+        self.on_ended: Callable[[LiveConnection], None] | None = None
         # of those that have ended
         self._served = 0
         self._bytes_up = 0
