@@ -61,7 +61,9 @@ if TYPE_CHECKING:
     from socks6.policy.identity import Identity
     from socks6.policy.rules import Policy, Rule
     from socks6.policy.stack import StackRule
-    from socks6.proxy.authentication.base import Authenticator, NoAuthentication, UserUnknown
+    from socks6.policy.user_limits import QuotaPeriod, UserLimits
+    from socks6.proxy.accounts import Usage, UsageStore
+    from socks6.proxy.authentication.base import Authenticator, NoAuthentication, UserChange, UserUnknown
     from socks6.proxy.authentication.hashes import PasswordHash
     from socks6.proxy.authentication.table import UserTable
     from socks6.proxy.commands import OpenedAssociation, ProxyRequest
@@ -79,9 +81,8 @@ if TYPE_CHECKING:
     from socks6.sync.client import connect
     from socks6.telemetry import (
         AcceptPaused, AssociationOpened, AuthenticatorDown, AuthenticatorUp, BindingOpened, CertificateRead,
-        ConnectionEnded, ConnectionEvent,
-        ConnectionOpened, ConnectionSecured, DtlsUnavailable, Ending, Event, LimitReached, Listening, Observer, PeerAccepted,
-        Reloaded, RemoteConnected, RequestMade, SessionOpened, SessionTornDown, SourcePenalized, Stopping,
+        ConnectionEnded, ConnectionEvent, ConnectionOpened, ConnectionSecured, DtlsUnavailable, Ending, Event,
+        LimitReached, Listening, Observer, PeerAccepted, QuotaReached, Reloaded, RemoteConnected, RequestMade, SessionOpened, SessionTornDown, SourcePenalized, Stopping,
         StreamPushed, TokenSpent, UnexpectedError, UpstreamDown, UpstreamUp, UserAuthenticated, UserRefused
     )
 
@@ -90,22 +91,22 @@ if TYPE_CHECKING:
 __all__ = [  # noqa: RUF022 - sorted without regard to what is a constant
     "AcceptPaused", "AcceptedPeer", "AddressTypeNotSupported", "Association", "AssociationOpened",
     "AuthenticationBusy", "AuthenticationFailed", "Authenticator", "AuthenticatorDown", "AuthenticatorUp",
-    "BindListener", "BindServer",
-    "BindSettings", "Binding", "BindingOpened", "ByteStream", "CertificateRead", "CertificateRefused",
-    "Client", "ClientConnection", "CommandNotSupported", "ConfigurationError", "ConnectParameters",
-    "ConnectResult", "ConnectedCallback", "ConnectionEnded", "ConnectionEvent", "ConnectionInfo",
-    "ConnectionLimits", "ConnectionListener", "ConnectionOpened", "ConnectionRefused", "ConnectionSecured",
-    "ConnectionTimedOut", "Connector", "DRAFT_12", "DatagramChannel", "DatagramFailed", "DatagramJudge",
-    "DatagramLayout", "DatagramReceiver", "DatagramReport", "DatagramRoute", "DatagramSettings",
-    "DatagramSink", "DatagramTooLarge", "DecodeError", "DialFunction", "Dialect", "DirectOutbound",
-    "DtlsUnavailable", "Ending", "Endpoint", "Event", "Filtering", "FrameSink", "GO_212", "GeneralFailure",
-    "HostUnreachable", "Identity", "Inbound", "IpSocketOption", "Judge", "Leg", "Lifetimes", "LimitReached",
-    "ListenParameters", "Listener", "Listening", "LiveTable", "LocalAddresses", "LocalProtocolError",
-    "LocalProxy", "Lookup", "MemorySessionStore", "MethodFactory", "MultiplexedConnection",
-    "NetworkUnreachable", "NoAuthentication", "NotAllowed", "Observer", "OpenedAssociation",
-    "OpenedSession", "OperationFailed", "Options", "Outbound", "Packet", "Parity", "PasswordHash",
-    "PeerAccepted", "Policy", "Protection", "ProxiedDatagramTransport", "ProxiedStream", "ProxyCheck",
-    "ProxyRequest", "ProxyTimedOut", "ProxyUnreachable", "ProxyUrl", "QuicParameters", "ReceivedDatagram",
+    "BindListener", "BindServer", "BindSettings", "Binding", "BindingOpened", "ByteStream",
+    "CertificateRead", "CertificateRefused", "Client", "ClientConnection", "CommandNotSupported",
+    "ConfigurationError", "ConnectParameters", "ConnectResult", "ConnectedCallback", "ConnectionEnded",
+    "ConnectionEvent", "ConnectionInfo", "ConnectionLimits", "ConnectionListener", "ConnectionOpened",
+    "ConnectionRefused", "ConnectionSecured", "ConnectionTimedOut", "Connector", "DRAFT_12",
+    "DatagramChannel", "DatagramFailed", "DatagramJudge", "DatagramLayout", "DatagramReceiver",
+    "DatagramReport", "DatagramRoute", "DatagramSettings", "DatagramSink", "DatagramTooLarge",
+    "DecodeError", "DialFunction", "Dialect", "DirectOutbound", "DtlsUnavailable", "Ending", "Endpoint",
+    "Event", "Filtering", "FrameSink", "GO_212", "GeneralFailure", "HostUnreachable", "Identity",
+    "Inbound", "IpSocketOption", "Judge", "Leg", "Lifetimes", "LimitReached", "ListenParameters",
+    "Listener", "Listening", "LiveTable", "LocalAddresses", "LocalProtocolError", "LocalProxy", "Lookup",
+    "MemorySessionStore", "MethodFactory", "MultiplexedConnection", "NetworkUnreachable",
+    "NoAuthentication", "NotAllowed", "Observer", "OpenedAssociation", "OpenedSession", "OperationFailed",
+    "Options", "Outbound", "Packet", "Parity", "PasswordHash", "PeerAccepted", "Policy", "Protection",
+    "ProxiedDatagramTransport", "ProxiedStream", "ProxyCheck", "ProxyRequest", "ProxyTimedOut",
+    "ProxyUnreachable", "ProxyUrl", "QuicParameters", "QuotaPeriod", "QuotaReached", "ReceivedDatagram",
     "ReceivedFrom", "RelayResult", "RelaySettings", "Reloaded", "RemoteConnected", "RemoteProtocolError",
     "RequestJudge", "RequestMade", "ResolvedAddress", "Resolver", "Rule", "Server", "ServerWorker",
     "Session", "SessionInfo", "SessionOpened", "SessionSettings", "SessionStore", "SessionTornDown",
@@ -114,8 +115,9 @@ __all__ = [  # noqa: RUF022 - sorted without regard to what is a constant
     "TlsParameters", "TlsSession", "TokenRejected", "TokenSpent", "TrafficTotals", "Transport",
     "TtlExpired", "Tunnel", "Turns", "UdpPathChoice", "UdpSettings", "UnexpectedError", "UpstreamDown",
     "UpstreamFailed", "UpstreamGroup", "UpstreamMonitor", "UpstreamOrder", "UpstreamOutbound",
-    "UpstreamState", "UpstreamStatus", "UpstreamUp", "UserAuthenticated", "UserRefused", "UserTable",
-    "UserUnknown", "VersionMismatch", "connect", "local_proxy",
+    "UpstreamState", "UpstreamStatus", "UpstreamUp", "Usage", "UsageStore", "UserAuthenticated",
+    "UserChange", "UserLimits", "UserRefused", "UserTable", "UserUnknown", "VersionMismatch", "connect",
+    "local_proxy",
 ]
 
 # Where each name is defined. It is imported when it is first used: `socks6 --help` needs none of them.
@@ -168,7 +170,9 @@ _MODULES: Final = {
     "socks6.policy.identity": "Identity",
     "socks6.policy.rules": "Policy Rule",
     "socks6.policy.stack": "StackRule",
-    "socks6.proxy.authentication.base": "Authenticator NoAuthentication UserUnknown",
+    "socks6.policy.user_limits": "QuotaPeriod UserLimits",
+    "socks6.proxy.accounts": "Usage UsageStore",
+    "socks6.proxy.authentication.base": "Authenticator NoAuthentication UserChange UserUnknown",
     "socks6.proxy.authentication.hashes": "PasswordHash",
     "socks6.proxy.authentication.table": "UserTable",
     "socks6.proxy.commands": "OpenedAssociation ProxyRequest",
@@ -187,7 +191,7 @@ _MODULES: Final = {
     "socks6.telemetry": (
         "AcceptPaused AssociationOpened AuthenticatorDown AuthenticatorUp BindingOpened CertificateRead ConnectionEnded ConnectionEvent "
         "ConnectionOpened ConnectionSecured DtlsUnavailable Ending Event LimitReached Listening Observer PeerAccepted "
-        "Reloaded RemoteConnected RequestMade SessionOpened SessionTornDown SourcePenalized Stopping "
+        "QuotaReached Reloaded RemoteConnected RequestMade SessionOpened SessionTornDown SourcePenalized Stopping "
         "StreamPushed TokenSpent UnexpectedError UpstreamDown UpstreamUp UserAuthenticated UserRefused"
     ),
 }
