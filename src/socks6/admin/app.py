@@ -36,6 +36,7 @@ WRONG_TOKEN_SECONDS: Final = 1.0
 BODY_BYTES: Final = 65_536
 BODY_SECONDS: Final = 5.0
 REASON_CHARACTERS: Final = 200
+DIGITS: Final = 20
 ROWS: Final = 100  # of a list that are encoded at a time
 UNIX: Final = (
     "unix"  # how the server names clients of the socket: this, and the user's number instead of a port
@@ -64,7 +65,7 @@ def create_app(bridge: ProxyBridge, feed: EventFeed, more: Sequence[BaseRoute] =
     paths: Mapping[str, tuple[tuple[str, Callable[[Request], Any]], ...]] = {
         "/status": (("GET", api.status),),
         "/connections": (("GET", api.connections), ("DELETE", api.kick_all)),
-        "/connections/{id:int}": (("DELETE", api.kick),),
+        "/connections/{id}": (("DELETE", api.kick),),
         "/associations": (("GET", api.associations),),
         "/bindings": (("GET", api.bindings),),
         "/sessions": (("GET", api.sessions),),
@@ -177,9 +178,10 @@ class _Api:
         return _rows("sessions", await self._bridge.sessions())
 
     async def kick(self, request: Request) -> Response:
-        number = int(request.path_params["id"])
-        if not await self._bridge.kick(number, _reason(request)):
-            raise HTTPException(HTTPStatus.NOT_FOUND, f"there is no connection {number}")
+        text = request.path_params["id"]
+        number, reason = _number(text), _reason(request)
+        if number is None or not await self._bridge.kick(number, reason):
+            raise HTTPException(HTTPStatus.NOT_FOUND, f"there is no connection {text[:100]}")
         return JSONResponse({"ended": [number]})
 
     async def kick_all(self, request: Request) -> Response:
@@ -210,9 +212,9 @@ class _Api:
         names = [name for name in request.query_params.get("kinds", "").split(",") if name]
         if unknown := [name for name in names if name not in KINDS]:
             raise BadRequest(f"unknown kind of event {unknown[0][:100]!r}: one of {', '.join(KINDS)}")
-        last = request.headers.get("last-event-id", "")
         followed = self._feed.follow(
-            frozenset(KINDS[name] for name in names or KINDS), int(last) if last.isdecimal() else None
+            frozenset(KINDS[name] for name in names or KINDS),
+            _number(request.headers.get("last-event-id", "")),
         )
         try:
             first = await anext(followed)
@@ -288,6 +290,11 @@ def _is_within(source: str, network: ipaddress.IPv4Network | ipaddress.IPv6Netwo
         return False
     mapped = getattr(address, "ipv4_mapped", None)
     return address in network or (mapped is not None and mapped in network)
+
+
+def _number(text: str) -> int | None:
+    """Return the number of a connection or an event; None for what cannot be one."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= DIGITS else None
 
 
 def _reason(request: Request) -> str:

@@ -144,7 +144,9 @@ def _words_for(path: str, error: Exception) -> str:
     match error:
         case FileNotFoundError():
             return f"{path}: there is no such socket: start the proxy with --admin {path}"
-        case PermissionError() | http.client.RemoteDisconnected() | ConnectionResetError():
+        case (
+            PermissionError() | http.client.RemoteDisconnected() | ConnectionResetError() | BrokenPipeError()
+        ):
             return f"{path}: only {_owner_of(path)} and root may administer this proxy"
         case ConnectionRefusedError():
             return f"{path}: no proxy listens there any more"

@@ -15,12 +15,13 @@ from typing import Final, Self
 
 from socks6.admin.listeners import BACKLOG, AdminSocket, HttpListener
 from socks6.admin.proxy import ProxyBridge
+from socks6.distribution import install_hint
 from socks6.net.encryption.contexts import ReloadingContext, server_context
 from socks6.net.transports.unix import open_unix
 from socks6.observability.logs import LOGGER
 
 STOP_SECONDS: Final = 2.0
-EXTRA: Final = "the admin interface needs more: pip install 'pysocks6[admin]'"
+EXTRA: Final = f"the admin interface needs more: {install_hint('admin')}"
 
 
 def is_installed() -> bool:

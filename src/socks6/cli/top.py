@@ -5,6 +5,7 @@ import sys
 from argparse import Namespace
 
 from socks6.admin.client import find_proxy
+from socks6.distribution import install_hint
 from socks6.errors import ConfigurationError
 
 
@@ -17,7 +18,7 @@ def run(arguments: Namespace) -> int:
     except ImportError as error:
         if (error.name or "").partition(".")[0] not in {"textual", "rich"}:
             raise
-        raise ConfigurationError("socks6 top needs more: pip install 'pysocks6[top]'") from error
+        raise ConfigurationError(f"socks6 top needs more: {install_hint('top')}") from error
     client = find_proxy(arguments.admin, os.environ)
     client.get("/status")  # what is wrong is said before the screen is taken
     app = TopApp(client)

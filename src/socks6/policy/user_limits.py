@@ -163,7 +163,10 @@ def _networks(value: object) -> tuple[Network, ...]:
 
 
 def _address(value: object) -> str:
-    return str(ip_address(_text(value))) if value else ""
+    address = str(ip_address(_text(value))) if value else ""
+    if not (address.isascii() and address.isprintable()):  # what follows "%" may be anything
+        raise ValueError(f"{value!r} names no interface")
+    return address
 
 
 def _text(value: object) -> str:

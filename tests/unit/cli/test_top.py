@@ -20,7 +20,7 @@ def test_without_textual_it_says_what_to_install(
     monkeypatch.setitem(sys.modules, "textual.app", None)
     monkeypatch.delitem(sys.modules, "socks6.cli.top_screen", raising=False)
     assert main(["top", "--admin", "/nowhere"]) == 2
-    assert "pip install 'pysocks6[top]'" in capsys.readouterr().err
+    assert "pip install 'pysocks6[top]' (in a clone: pip install '.[top]')" in capsys.readouterr().err
     monkeypatch.undo()
     for stream in (sys.stdin, sys.stdout):
         monkeypatch.setattr(stream, "isatty", lambda: True)

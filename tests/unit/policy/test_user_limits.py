@@ -51,6 +51,8 @@ def test_limits_are_read_from_texts_and_written_as_what_reads_the_same() -> None
         ({"sources": 7}, "sources: 7 is no list of networks"),
         ({"sources": [7]}, "sources: 7 is no text"),
         ({"outgoing": "eth0"}, "outgoing: 'eth0' does not appear to be an IPv4 or IPv6 address"),
+        ({"outgoing": "fe80::1%\0"}, "outgoing: 'fe80::1%\\x00' names no interface"),
+        ({"outgoing": "fe80::1%\xe9"}, "outgoing: 'fe80::1%\xe9' names no interface"),
     ],
 )
 def test_what_a_limit_cannot_be_is_named(values: dict[str, object], message: str) -> None:

@@ -72,7 +72,10 @@ def open_unix(
     _remove_stale(path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     with on_failure(sock.close):
-        sock.bind(path)
+        try:
+            sock.bind(path)
+        except OSError as error:  # a long path has no number, and none names the path
+            raise OSError(error.errno or errno.ENAMETOOLONG, error.strerror or str(error), path) from error
         with on_failure(lambda: discard_file(path)):
             os.chmod(path, mode)  # no client can have connected: the socket does not listen yet
             made = os.stat(path)

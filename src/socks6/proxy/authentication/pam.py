@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from socks6.distribution import install_hint
 from socks6.errors import ConfigurationError
 from socks6.proxy.authentication.command import CommandAuthenticator
 from socks6.proxy.authentication.external import ExternalSettings
@@ -34,7 +35,7 @@ class PamAuthenticator(CommandAuthenticator):
 def check_service(text: str) -> None:
     """Raise ConfigurationError if it is no PAM service, or PAM cannot be asked."""
     if importlib.util.find_spec("pamela") is None:
-        raise ConfigurationError("needs the extra pam: pip install 'pysocks6[pam]'")
+        raise ConfigurationError(f"needs the extra pam: {install_hint('pam')}")
     if not _SERVICE.fullmatch(text):
         raise ConfigurationError(f"{text!r} is no name of a PAM service")
     if not any(Path(folder, text).exists() for folder in SERVICE_FOLDERS):

@@ -205,7 +205,9 @@ def test_a_full_backlog_is_waited_for_until_the_time_out(run: Run, path: str) ->
 
 def test_a_path_that_is_too_long_is_refused(run: Run, tmp_path: Path) -> None:
     async def play() -> None:
-        with pytest.raises(OSError, match="too long"):
-            await listen_unix(str(tmp_path / ("x" * 120)))
+        long = str(tmp_path / ("x" * 120))
+        with pytest.raises(OSError, match="too long") as caught:
+            await listen_unix(long)
+        assert caught.value.filename == long
 
     run(play())
