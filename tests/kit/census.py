@@ -51,7 +51,8 @@ class Census:
         return cls(
             descriptors=len(os.listdir("/proc/self/fd")),
             tasks=len(asyncio.all_tasks()),
-            threads=threading.active_count(),
+            # those of the loop's own executor are so many at most
+            threads=sum(not thread.name.startswith("asyncio_") for thread in threading.enumerate()),
             objects=objects,
             tables=tables,
         )

@@ -900,14 +900,18 @@ class TlsConnector(Connector):
         )
 
     def _load(self) -> None:
-        """Load the quick client in a thread."""
+        """Load the quick client in a thread; later, if the system has none left."""
         assert isinstance(self._server_name, bytes)  # noqa: S101
-        loop = asyncio.get_running_loop()
-        loading = loop.run_in_executor(None, pyopenssl_client, self._proxy.tls, self._alpn, self._server_name)
-        loading.add_done_callback(self._loaded)
+        arguments = self._proxy.tls, self._alpn, self._server_name
+        try:
+            loading = asyncio.get_running_loop().run_in_executor(None, pyopenssl_client, *arguments)
+        except RuntimeError:
+            self._answers_left = ANSWERS_AFTER_FAILURE
+        else:
+            loading.add_done_callback(self._loaded)
 
     def _loaded(self, loading: "asyncio.Future[TlsClient | None]") -> None:
-        if not loading.cancelled():
+        if not (loading.cancelled() or loading.exception()):  # with a file that is gone `ssl` goes on
             self._quick_client = loading.result()
 
     def _check(self, session: TlsSession) -> None:

@@ -135,6 +135,31 @@ def test_connections_resume_by_one_ticket_however_they_end(run: Run) -> None:
     run(play())
 
 
+def test_connections_go_on_by_ssl_where_it_cannot_be_loaded(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tls, "ANSWERS_BEFORE_PYOPENSSL", 1)
+
+    def no_thread(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def play() -> None:
+        with certificate() as files:
+            async with listening(files) as (listener, port):
+                connector = tls_connector("localhost", port, TlsParameters(ca=files.ca))
+                with monkeypatch.context() as short:
+                    short.setattr(asyncio.get_running_loop(), "run_in_executor", no_thread)
+                    assert not await resumes(listener, connector)
+                assert connector._answers_left == tls.ANSWERS_AFTER_FAILURE
+                failed = asyncio.get_running_loop().create_future()
+                failed.set_exception(OSError("the file is gone"))
+                connector._loaded(failed)
+                assert await resumes(listener, connector)
+                assert connector._quick_client is None
+
+    run(play())
+
+
 @ON_ASYNCIO
 def test_a_session_says_who_the_server_is_and_what_was_agreed_on(run: Run) -> None:
     async def play() -> None:
