@@ -23,7 +23,7 @@ from benchmarks.load.starting import Running
 from benchmarks.load.suites import DISTURBED, Cell, Sample
 
 SETUP_TIMEOUT: Final = 90.0
-WARM_UP: Final = 0.4
+WARM_UP: Final = 1.5  # seconds; a client loads pyOpenSSL after some answers
 WARM_UP_CONNECTIONS: Final = 64
 SETTLING: Final = 1.5
 """Seconds until the memory of opened or closed connections counts as what it will stay."""

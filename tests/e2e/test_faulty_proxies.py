@@ -20,7 +20,7 @@ LOOPS: Final = sorted(LOOP_FACTORIES)
 
 IMPATIENT: Final = 0.05  # seconds that a silent proxy gets
 PATIENT: Final = 20.0
-APART: Final = 7  # bytes between two faults, for `make test`
+APART: Final = 11  # bytes between two faults, for `make test`
 SLACK: Final = 8
 SECONDS: Final = 900.0
 
