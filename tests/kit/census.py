@@ -17,6 +17,7 @@ REMEMBERED: Final = frozenset((  # what is kept on purpose, each up to a number:
 ))  # fmt: skip
 # uvloop 0.23 keeps a transport whose TLS handshake was cancelled early, and with it the transport's protocol
 KEPT_BY_UVLOOP: Final = frozenset(("socks6.client.transport._ProtocolHandover",))
+EXECUTORS: Final = "asyncio_", "uvloop_"  # names of threads of asyncio's and of uvloop's
 TABLES: Final = (dict, list, set, deque, bytearray)
 
 
@@ -52,7 +53,7 @@ class Census:
             descriptors=len(os.listdir("/proc/self/fd")),
             tasks=len(asyncio.all_tasks()),
             # those of the loop's own executor are so many at most
-            threads=sum(not thread.name.startswith("asyncio_") for thread in threading.enumerate()),
+            threads=sum(not thread.name.startswith(EXECUTORS) for thread in threading.enumerate()),
             objects=objects,
             tables=tables,
         )
