@@ -52,7 +52,7 @@ ASSOCIATION: Final = "UDP_ASSOCIATE"
 BIND: Final = "BIND"
 
 
-class BadRequest(HTTPException):
+class InvalidRequest(HTTPException):
     """A request that cannot be meant so."""
 
     def __init__(self, detail: str) -> None:
@@ -187,7 +187,7 @@ class _Api:
     async def kick_all(self, request: Request) -> Response:
         wanted = _filter(request)
         if wanted is None:
-            raise BadRequest("which connections? Name a user or a source: ?user=NAME, ?source=NETWORK")
+            raise InvalidRequest("which connections? Name a user or a source: ?user=NAME, ?source=NETWORK")
         return JSONResponse({"ended": await self._bridge.kick_all(wanted, _reason(request))})
 
     async def penalties(self, _: Request) -> Response:
@@ -198,7 +198,7 @@ class _Api:
         try:
             lifted = await self._bridge.lift(source)
         except ValueError as error:
-            raise BadRequest(f"{source[:100]!r} is no address and no network") from error
+            raise InvalidRequest(f"{source[:100]!r} is no address and no network") from error
         if not lifted:
             raise HTTPException(HTTPStatus.NOT_FOUND, f"{source} has no penalty")
         return JSONResponse({"lifted": lifted})
@@ -211,7 +211,7 @@ class _Api:
     async def events(self, request: Request) -> Response:
         names = [name for name in request.query_params.get("kinds", "").split(",") if name]
         if unknown := [name for name in names if name not in KINDS]:
-            raise BadRequest(f"unknown kind of event {unknown[0][:100]!r}: one of {', '.join(KINDS)}")
+            raise InvalidRequest(f"unknown kind of event {unknown[0][:100]!r}: one of {', '.join(KINDS)}")
         followed = self._feed.follow(
             frozenset(KINDS[name] for name in names or KINDS),
             _number(request.headers.get("last-event-id", "")),
@@ -263,13 +263,15 @@ def _filter(request: Request) -> Callable[[ConnectionInfo], bool] | None:
     """Return which connections a request is about; None for all of them."""
     user, source = request.query_params.get("user"), request.query_params.get("source")
     if unknown := set(request.query_params) - {"user", "source", "reason"}:
-        raise BadRequest(f"unknown parameter {min(unknown)[:100]!r}: user, source, reason")
+        raise InvalidRequest(f"unknown parameter {min(unknown)[:100]!r}: user, source, reason")
     network: ipaddress.IPv4Network | ipaddress.IPv6Network | None = None
     if source is not None and source != UNIX:
         try:
             network = ipaddress.ip_network(source, strict=False)
         except ValueError:
-            raise BadRequest(f"source: {source[:100]!r} is no address, no network and not {UNIX}") from None
+            raise InvalidRequest(
+                f"source: {source[:100]!r} is no address, no network and not {UNIX}"
+            ) from None
     if user is None and source is None:
         return None
 
@@ -301,7 +303,7 @@ def _reason(request: Request) -> str:
     """Return what the record of a connection that is ended says: by whom, and why if that was told."""
     reason = request.query_params.get("reason", "")
     if len(reason) > REASON_CHARACTERS or not reason.isprintable():
-        raise BadRequest(f"reason: printable characters, {REASON_CHARACTERS} at most")
+        raise InvalidRequest(f"reason: printable characters, {REASON_CHARACTERS} at most")
     client = request.client
     who = "an operator" if client is None or client.host != UNIX else _user_name(client.port)
     return f"by {who}: {reason}" if reason else f"by {who}"
@@ -353,7 +355,7 @@ async def read_json(request: Request) -> Mapping[str, object]:
     try:
         value = json.loads(data)
     except (ValueError, RecursionError):
-        raise BadRequest("the body is no JSON") from None
+        raise InvalidRequest("the body is no JSON") from None
     if not isinstance(value, dict):
-        raise BadRequest("the body is no JSON object")
+        raise InvalidRequest("the body is no JSON object")
     return value

@@ -163,7 +163,7 @@ class ProxyBridge:
         return next((member.database for member in members if isinstance(member, DatabaseUsers)), None)
 
     def observe(self, observer: Observer, wants: frozenset[type[Event]]) -> None:
-        """Let an observer have these events from now on, none for none; waits for nothing."""
+        """Give an observer these events from now on, and no others; waits for nothing."""
 
         def attach() -> None:
             self._worker.events.detach(observer)

@@ -119,7 +119,7 @@ class AdminService:
     def _run(self) -> None:
         try:
             asyncio.run(self._serve())
-        except Exception:
+        except Exception:  # the edge of a thread: nobody else would report it
             logging.getLogger(LOGGER).exception("unexpected error where=admin")
 
     async def _serve(self) -> None:

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from socks6.admin.app import BadRequest, read_json
+from socks6.admin.app import InvalidRequest, read_json
 from socks6.admin.proxy import ProxyBridge
 from socks6.admin.settings import PREFIX
 from socks6.errors import ConfigurationError
@@ -56,7 +56,7 @@ class _Users:
     async def list(self, request: Request) -> Response:
         after, limit = request.query_params.get("after", ""), request.query_params.get("limit", str(MAX_PAGE))
         if not (limit.isascii() and limit.isdecimal()) or not 1 <= int(limit) <= MAX_PAGE:
-            raise BadRequest(f"limit: 1 to {MAX_PAGE}")
+            raise InvalidRequest(f"limit: 1 to {MAX_PAGE}")
 
         def read(database: UsersDatabase) -> dict[str, object]:
             found = [*database.list(after=after, limit=int(limit))]
@@ -72,7 +72,7 @@ class _Users:
         values = dict(await read_json(request))
         name = values.pop("name", None)
         if not isinstance(name, str):
-            raise BadRequest("name: a text is needed")
+            raise InvalidRequest("name: a text is needed")
         shown = await self._with_database(lambda database: _shown(database.add(name, values)))
         return JSONResponse(shown, HTTPStatus.CREATED)
 

@@ -91,7 +91,7 @@ def _monitors(config: ServerConfig, worker: ServerWorker) -> "Sequence[UpstreamM
     return ()
 
 
-class Listening(Protocol):
+class ServiceListener(Protocol):
     """Serves something else beside the proxy while it is entered."""
 
     @property
@@ -111,7 +111,7 @@ class Service(NamedTuple):
     """What is served beside the proxy, and what lines call it."""
 
     name: str  # of COMMAND_LINES
-    listening: Listening
+    listening: ServiceListener
 
 
 def load_config(
@@ -169,7 +169,7 @@ async def _serve(
 
 
 async def _begin(service: Service, stack: AsyncExitStack) -> None:
-    """Let a service listen, until the stack is left. Raises OSError, which names it."""
+    """Open a service's listeners, which are closed with the stack. Raises OSError, which names the service."""
     try:
         listening = await stack.enter_async_context(service.listening)
     except OSError as error:

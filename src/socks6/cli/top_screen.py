@@ -196,7 +196,7 @@ class TopApp(App[int]):
             threading.Thread(target=work, daemon=True).start()
 
     def on_unmount(self) -> None:
-        """Let the threads end."""
+        """End the threads."""
         self._over.set()
 
     # What the threads do.

@@ -508,7 +508,10 @@ def begin_connecting(sock: socket.socket, address: SocketAddress | str) -> int:
 
 
 def bind_outgoing(sock: socket.socket, address: str) -> None:
-    """Have a socket connect from an address of this machine. Raises OutgoingAddressFailed, OSError for one of the other family."""
+    """Bind a socket to the address of this machine that it connects from.
+
+    Raises OutgoingAddressFailed, and OSError for an address of the other family.
+    """
     if (":" in address) != (sock.family == socket.AF_INET6):
         raise OSError(errno.EAFNOSUPPORT, f"the outgoing address {address} is of the other family")
     try:

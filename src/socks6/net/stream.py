@@ -181,39 +181,39 @@ class ClosableStream:
         return False
 
 
-class EventStream(ClosableStream):
+class EventStream(ClosableStream, ABC):
     """Base of streams without a socket of their own that report their events: what serving and relaying by callbacks needs."""
 
     __slots__ = ()
 
+    @abstractmethod
     def report_to(self, on_event: Callable[[], None] | None) -> None:
         """Call `on_event`, which must not raise, when receiving or sending is worth a call again, and when the stream is closed.
 
         What is the case already is not reported (`readable` says it).
         """
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def readable(self) -> bool:
         """Whether `receive_nowait` has something to give or to raise."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def refusal(self) -> OSError | None:
         """Why the peer takes no more bytes, if there were more to send; None while it does."""
-        raise NotImplementedError
 
+    @abstractmethod
     def receive_nowait(self, max_bytes: int) -> bytes | None:
         """See `ByteStream`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def send_nowait(self, data: bytes | memoryview) -> int:
         """See `PollableStream`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def end_nowait(self) -> None:
         """Do as `send_eof`, which waits for nothing here. Raises OSError."""
-        raise NotImplementedError
 
 
 async def receive_in_turn(self: PollableStream, max_bytes: int = 65536) -> bytes:
@@ -295,7 +295,7 @@ class MultiplexedConnection(Protocol):
         """Whether `wait_handshake_confirmed` need not wait."""
 
     def allow_peer_streams(self, wanted: bool) -> None:
-        """Let the peer open streams, or refuse them, also those that were not accepted yet."""
+        """Accept streams that the peer opens, or refuse them, also those that were not accepted yet."""
 
     async def open(self) -> ByteStream:
         """Open a stream, once the peer allows one more. Raises OSError when the connection is over."""

@@ -169,5 +169,5 @@ def endpoint_of(stream: ByteStream) -> RelayEndpoint | None:
     if (tls := stream.attribute(TlsStream)) is not None:
         carrier = tls.beneath.raw_socket
         return None if carrier is None else TlsEndpoint(tls, carrier)
-    events = stream.attribute(EventStream)
+    events = stream.attribute(EventStream)  # type: ignore[type-abstract]  # it is looked for, not made
     return None if events is None else StreamEndpoint(events)

@@ -10,27 +10,8 @@ import pytest
 
 from socks6.cli import access_log, main
 from socks6.observability.access_database import AccessLogDatabase, Cell
-from socks6.telemetry import ConnectionEnded, Ending
-
-
-def ended(number: int, **fields: object) -> ConnectionEnded:
-    facts: dict[str, object] = {
-        "id": number,
-        "inbound": "mixed",
-        "source": "192.0.2.1",
-        "user": "alice",
-        "command": "CONNECT",
-        "host": "example.com",
-        "port": 443,
-        "ending": Ending.DONE,
-        "reply": 0,
-        "reason": "",
-        "seconds": 1.2346,
-        "bytes_up": 10,
-        "bytes_down": 2_000_000,
-        **fields,
-    }
-    return ConnectionEnded(**facts)  # type: ignore[arg-type]
+from socks6.telemetry import Ending
+from tests.kit.ended import ended
 
 
 @pytest.fixture

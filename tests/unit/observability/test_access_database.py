@@ -28,31 +28,12 @@ from socks6.observability.access_database import (
     read_rows,
     row_time,
 )
-from socks6.telemetry import ConnectionEnded, Ending
+from socks6.telemetry import Ending
 from tests.kit.clock import ManualClock
+from tests.kit.ended import ended
 from tests.kit.footprint import eventually
 
 NOW: Final = 1_900_000_000.0
-
-
-def ended(number: int = 1, **fields: object) -> ConnectionEnded:
-    facts: dict[str, object] = {
-        "id": number,
-        "inbound": "socks6",
-        "source": "192.0.2.1",
-        "user": "alice",
-        "command": "CONNECT",
-        "host": "example.com",
-        "port": 443,
-        "ending": Ending.DONE,
-        "reply": 0,
-        "reason": "",
-        "seconds": 1.5,
-        "bytes_up": 10,
-        "bytes_down": 20,
-        **fields,
-    }
-    return ConnectionEnded(**facts)  # type: ignore[arg-type]
 
 
 @contextmanager
@@ -91,7 +72,7 @@ def test_a_row_has_what_a_line_has(tmp_path: Path) -> None:
             "id": 1,
             "source": "192.0.2.1",
             "user": "alice",
-            "inbound": "socks6",
+            "inbound": "mixed",
             "outbound": "direct",
             "command": "CONNECT",
             "host": "example.com",
@@ -102,9 +83,9 @@ def test_a_row_has_what_a_line_has(tmp_path: Path) -> None:
             "ending": "done",
             "reply": 0,
             "reason": "",
-            "seconds": 1.5,
+            "seconds": 1.2346,
             "up": 10,
-            "down": 20,
+            "down": 2_000_000,
         }
     ]
     assert row_time(rows(tmp_path / "a.db")[0]) == datetime.fromtimestamp(NOW, UTC)

@@ -254,7 +254,7 @@ def _context(parameters: TlsParameters, alpn: str, server_name: bytes) -> SSL.Co
 
 
 def _expect(context: SSL.Context, server_name: bytes) -> None:
-    """Have a certificate be good for one name alone. Raises AttributeError."""
+    """Accept certificates of one name alone. Raises AttributeError."""
     wanted = lib.SSL_CTX_get0_param(context._context)
     lib.X509_VERIFY_PARAM_set_hostflags(wanted, lib.X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS | NO_SUBJECT)
     if is_literal(server_name.decode()):

@@ -79,7 +79,7 @@ def holds(sock: socket.socket, option: StackOption) -> bool:
 
 
 def accept_fast_open(sock: socket.socket, waiting: int) -> None:
-    """Let a listening socket accept data in SYNs, from at most `waiting` clients whose handshake is under way.
+    """Accept data in SYNs at a listening socket, from at most `waiting` clients whose handshake is under way.
 
     Nothing happens where the system has no such thing or the administrator allows none (net.ipv4.tcp_fastopen).
     """
@@ -88,7 +88,7 @@ def accept_fast_open(sock: socket.socket, waiting: int) -> None:
 
 
 def set_congestion_control(sock: socket.socket, name: str) -> None:
-    """Have TCP use a congestion control of the system's; "" for its usual one. Raises OSError, whose words say which there are.
+    """Set the congestion control of a TCP socket; "" for the system's usual one. Raises OSError, whose words say which there are.
 
     Connections that a listening socket accepts have it too.
     """

@@ -10,15 +10,15 @@ from typing import Final
 
 import pytest
 
-from socks6.compat import override
 from socks6.errors import AuthenticationBusy, ConfigurationError
 from socks6.policy.identity import Identity
 from socks6.protocol.methods.userpass import UsernamePasswordCredentials
 from socks6.proxy.authentication import command as command_module
 from socks6.proxy.authentication.command import CommandAuthenticator, command_words
 from socks6.proxy.authentication.external import ExternalSettings, FailureCause, Health
-from socks6.telemetry import AuthenticatorDown, AuthenticatorUp, Event, EventHub, Observer
+from socks6.telemetry import AuthenticatorDown, AuthenticatorUp, EventHub
 from tests.kit.loops import Run
+from tests.kit.outbounds import Recorder
 
 PROGRAM: Final = """
 import json, os, sys, time
@@ -50,19 +50,6 @@ for line in sys.stdin:
 """
 
 
-class Recorder(Observer):
-    def __init__(self) -> None:
-        self.events: list[Event] = []
-
-    @override
-    def observe(self, event: Event) -> None:
-        self.events.append(event)
-
-    @property
-    def down(self) -> list[str]:
-        return [event.reason for event in self.events if isinstance(event, AuthenticatorDown)]
-
-
 class Asked:
     """An authenticator by such a program, and what it has told."""
 
@@ -70,6 +57,10 @@ class Asked:
         self.authenticator = authenticator
         self.recorder = Recorder()
         authenticator.report_to(EventHub([self.recorder]))
+
+    @property
+    def reasons(self) -> list[str]:
+        return [event.reason for event in self.recorder.of(AuthenticatorDown)]
 
     async def knock(self, name: str, password: str = "right") -> str | None:
         credentials = UsernamePasswordCredentials(username=name.encode(), password=password.encode())
@@ -79,7 +70,7 @@ class Asked:
     async def fails(self, name: str) -> str:
         with pytest.raises(AuthenticationBusy):
             await self.knock(name)
-        return self.recorder.down[-1]
+        return self.reasons[-1]
 
 
 @contextlib.asynccontextmanager
@@ -156,7 +147,7 @@ def test_one_that_ends_or_lies_lets_nobody_in_and_is_started_anew(
             await waiting  # what was under way fails, too
             assert await it.knock("pid") not in {None, pid}
             assert await gone(pid)
-            assert it.recorder.down == [reason]
+            assert it.reasons == [reason]
             assert isinstance(it.recorder.events[-1], AuthenticatorUp)
 
     run(ask())
@@ -216,7 +207,7 @@ def test_one_that_dies_unasked_is_told_of(run: Run, tmp_path: Path) -> None:
             os.kill(int(pid), 9)
             assert await gone(pid)
             await asyncio.sleep(0.15)
-            assert it.recorder.down == ["it ended: killed by signal 9"]
+            assert it.reasons == ["it ended: killed by signal 9"]
 
     run(ask())
 
@@ -230,7 +221,7 @@ def test_one_that_ends_at_once_is_not_started_for_each_question(run: Run, tmp_pa
             for _ in range(20):
                 await it.fails("alice")
             assert starts.read_text() == "xx"  # once more at once, then after a while
-            assert it.recorder.down == ["it ended: exit code 0"]
+            assert it.reasons == ["it ended: exit code 0"]
 
     run(ask())
 
@@ -253,7 +244,7 @@ def test_one_that_reads_nothing_is_not_asked_without_end(run: Run, tmp_path: Pat
             questions = [it.fails(f"{number}{'x' * 250}") for number in range(400)]
             it.authenticator._free = asyncio.Semaphore(400)  # type: ignore[misc]
             await asyncio.gather(*questions)
-            assert {reason.partition(":")[0] for reason in it.recorder.down} == {
+            assert {reason.partition(":")[0] for reason in it.reasons} == {
                 FailureCause.OVERLOADED.value,
                 FailureCause.NO_ANSWER.value,
             }

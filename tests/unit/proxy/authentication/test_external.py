@@ -27,9 +27,10 @@ from socks6.proxy.authentication.external import (
     read_answer,
     read_json,
 )
-from socks6.telemetry import AuthenticatorDown, AuthenticatorUp, Event, EventHub, Observer
+from socks6.telemetry import AuthenticatorDown, AuthenticatorUp, EventHub
 from tests.kit.clock import ManualClock
 from tests.kit.loops import Run
+from tests.kit.outbounds import Recorder
 
 ALICE: Final = Identity(name="alice")
 RIGHT: Final = UsernamePasswordCredentials(username=b"alice", password=b"secret")
@@ -55,15 +56,6 @@ class Outside(ExternalAuthenticator):
         if isinstance(answer, ExternalFailure):
             raise answer
         return answer
-
-
-class Recorder(Observer):
-    def __init__(self) -> None:
-        self.events: list[Event] = []
-
-    @override
-    def observe(self, event: Event) -> None:
-        self.events.append(event)
 
 
 def test_answers_hold_for_a_while_for_the_same_place(run: Run) -> None:

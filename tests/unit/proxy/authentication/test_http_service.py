@@ -10,15 +10,15 @@ from typing import Final
 
 import pytest
 
-from socks6.compat import override
 from socks6.errors import AuthenticationBusy, ConfigurationError
 from socks6.policy.identity import Identity
 from socks6.protocol.methods.userpass import UsernamePasswordCredentials
 from socks6.proxy.authentication.external import ExternalSettings
 from socks6.proxy.authentication.http_service import AuthUrl, UrlAuthenticator, read_roots
-from socks6.telemetry import AuthenticatorDown, Event, EventHub, Observer
+from socks6.telemetry import AuthenticatorDown, EventHub
 from tests.kit.certificates import write_certificate
 from tests.kit.loops import Run
+from tests.kit.outbounds import Recorder
 
 RIGHT: Final = UsernamePasswordCredentials(username=b"alice", password=b"secret")
 ALICE: Final = Identity(name="alice")
@@ -28,14 +28,8 @@ def response(body: bytes, *, status: str = "200 OK", headers: str = "") -> bytes
     return f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n{headers}\r\n".encode() + body
 
 
-class Recorder(Observer):
-    def __init__(self) -> None:
-        self.down: list[str] = []
-
-    @override
-    def observe(self, event: Event) -> None:
-        if isinstance(event, AuthenticatorDown):
-            self.down.append(event.reason)
+def reasons(recorder: Recorder) -> list[str]:
+    return [event.reason for event in recorder.of(AuthenticatorDown)]
 
 
 class Service:
@@ -97,7 +91,7 @@ def test_a_question_is_a_post_of_json(run: Run) -> None:
             assert json.loads(body) == {"name": "alice", "password": "secret", "source": "192.0.2.1"}
             assert await authenticator.verify(RIGHT, "192.0.2.1") == ALICE
             assert len(it.requests) == 1  # remembered
-            assert not recorder.down
+            assert not reasons(recorder)
 
     run(ask())
 
@@ -115,7 +109,7 @@ def test_refusals(run: Run, answer: bytes) -> None:
         async with service(answer) as it:
             authenticator, recorder = asking(f"http://127.0.0.1:{it.port}")
             assert await authenticator.verify(RIGHT) is None
-            assert not recorder.down
+            assert not reasons(recorder)
 
     run(ask())
 
@@ -146,7 +140,7 @@ def test_whatever_else_comes_lets_nobody_in(run: Run, answer: bytes | None, reas
             for _ in range(2):
                 with pytest.raises(AuthenticationBusy):
                     await authenticator.verify(RIGHT)
-            assert [told[: len(reason)] for told in recorder.down] == [reason]
+            assert [told[: len(reason)] for told in reasons(recorder)] == [reason]
             assert len(it.requests) == 2
 
     run(ask())
@@ -159,7 +153,7 @@ def test_nobody_there(run: Run) -> None:
         authenticator, recorder = asking(f"http://127.0.0.1:{it.port}")
         with pytest.raises(AuthenticationBusy):
             await authenticator.verify(RIGHT)
-        assert recorder.down[0].startswith("it cannot be reached: ")
+        assert reasons(recorder)[0].startswith("it cannot be reached: ")
 
     run(ask())
 
@@ -176,7 +170,7 @@ def test_over_https_the_certificate_is_checked(run: Run, tmp_path: Path) -> None
             authenticator, recorder = asking(f"https://localhost:{it.port}")
             with pytest.raises(AuthenticationBusy):
                 await authenticator.verify(RIGHT)
-            assert "certificate" in recorder.down[0]
+            assert "certificate" in reasons(recorder)[0]
             assert len(it.requests) == 1
 
     run(ask())

@@ -41,7 +41,7 @@ from socks6.net.transports.quic.engine import MAX_STREAMS, PACKET_BYTES
 from socks6.net.transports.quic.guard import PATH_DATA_BYTES, ExcessiveFrames, FrameGuard
 from socks6.net.transports.quic.packets import LONG
 from socks6.net.transports.quic.qh3_opener import NUMBER_SIZE, TAG_SIZE, PacketOpener, initial_secret
-from socks6.net.transports.quic.qh3_paths import Candidate, ClientPaths
+from socks6.net.transports.quic.qh3_paths import ClientPaths, PathValidation
 
 EVENT_BYTES: Final = 60_000  # of packets that bring more of one stream: the core keeps it in pieces of 64 KiB
 REPORT: Final = 6  # numbers in the core's report of a packet: the second is bytes, the last is new events
@@ -241,7 +241,7 @@ class Qh3Connection(QuicConnection):
         return [*(() if proof is None else (proof,)), *((data, paths.current) for data, _ in packets)]
 
     def _proof(
-        self, candidate: Candidate, packets: list[tuple[bytes, SocketAddress]], now: float
+        self, candidate: PathValidation, packets: list[tuple[bytes, SocketAddress]], now: float
     ) -> tuple[bytes, SocketAddress] | None:
         """Return what is to be sent to an address that is not proven; None for nothing.
 

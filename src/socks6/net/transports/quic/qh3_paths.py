@@ -19,7 +19,7 @@ CHALLENGE_SECONDS: Final = 0.03  # between two challenges of one address
 MAX_CHALLENGES: Final = 4  # whose answers are accepted
 
 
-class Candidate:
+class PathValidation:
     """An address that authentic packets come from, which is not the one in use."""
 
     def __init__(self, address: SocketAddress) -> None:
@@ -68,7 +68,7 @@ class ClientPaths:
 
     def __init__(self, address: SocketAddress) -> None:
         self.current = address
-        self.candidate: Candidate | None = None
+        self.candidate: PathValidation | None = None
 
     def arrived(
         self, address: SocketAddress, size: int, frames: Sequence[tuple[int, bytes]], *, newest: bool
@@ -82,7 +82,7 @@ class ClientPaths:
         if candidate is None or candidate.address != address:
             if not newest:  # sent before the client moved, or a copy of such a packet
                 return False
-            candidate = self.candidate = Candidate(address)
+            candidate = self.candidate = PathValidation(address)
         if not candidate.arrived(size, frames, newest=newest):
             return False
         self.current, self.candidate = address, None
