@@ -162,8 +162,8 @@ def test_an_operator_signs_in_looks_around_and_ends_a_download(tmp_path: Path) -
             assert download.wait(10) == 56  # the connection was reset
         assert "testing" in eventually(running, r"ending=kicked .*?reason=(\"[^\"]*\")")
         # the token is this tab's, and is gone after it was given back
-        page.run("location.reload()")
-        page.until('document.getElementById("nav")?.hidden === false && document.readyState === "complete"')
+        page.run("window.left = true; location.reload()")
+        page.until('!window.left && document.getElementById("nav")?.hidden === false')
         page.run('document.getElementById("leave").click()')
         assert page.run("sessionStorage.length") == 0
         page.until('!document.getElementById("login").hidden')
