@@ -75,11 +75,14 @@ CARRIERS: Final = ("tcp", "tls", "quic", "udp", "dtls", "quic datagrams")
 
 async def flood(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Send for ever."""
-    with contextlib.suppress(ConnectionError):
+    try:
         while True:
             writer.write(bytes(65536))
             await writer.drain()
-    writer.close()
+    except ConnectionError:
+        pass
+    finally:
+        writer.transport.abort()
 
 
 class DatagramFlood(asyncio.DatagramProtocol):

@@ -238,9 +238,11 @@ def test_the_end_waits_for_a_disk_only_so_long(tmp_path: Path, monkeypatch: pyte
         raise OSError(path)
 
     monkeypatch.setattr(access_database, "open_database", never)
-    with writing(tmp_path / "a.db"):
+    with writing(tmp_path / "a.db") as database:
         pass
+    assert database._thread.is_alive()
     stuck.set()
+    database._thread.join(5)
 
 
 def test_files_that_hold_something_else(tmp_path: Path) -> None:

@@ -55,10 +55,9 @@ class Scene:
     @contextlib.asynccontextmanager
     async def running(self, scheme: str = "socks6") -> AsyncIterator[None]:
         async def name_peer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            writer.write(f"{writer.get_extra_info('peername')[0]:<9}".encode())
-            with contextlib.suppress(OSError):
+            with contextlib.closing(writer), contextlib.suppress(OSError):
+                writer.write(f"{writer.get_extra_info('peername')[0]:<9}".encode())
                 await reader.read()
-            writer.close()
 
         async with (
             await asyncio.start_server(name_peer, HERE, 0) as host,
@@ -141,10 +140,9 @@ def test_another_password_ends_sessions_but_no_relay(scene: Scene, run: Run) -> 
 
 def test_another_password_is_needed_on_an_http_connection_too(scene: Scene, run: Run) -> None:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(asyncio.IncompleteReadError):
+        with contextlib.closing(writer), contextlib.suppress(asyncio.IncompleteReadError, OSError):
             while await reader.readuntil(b"\r\n\r\n"):
                 writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
-        writer.close()
 
     async def play() -> None:
         async with scene.running("http"), await asyncio.start_server(answer, HERE, 0) as site:

@@ -62,8 +62,11 @@ async def service(answer: bytes | None, context: ssl.SSLContext | None = None) -
     async with await asyncio.start_server(it.serve, "127.0.0.1", 0, ssl=context) as server:
         it.port = server.sockets[0].getsockname()[1]
         yield it
-        await asyncio.gather(*it.tasks)
+        server.close()
         await asyncio.sleep(0.05 if context else 0)  # for what was not even a connection
+        for _ in range(5):  # in which one that was accepted last has its task
+            await asyncio.sleep(0)
+        await asyncio.gather(*it.tasks)
 
 
 def asking(url: str, *, ca: str | None = None, timeout: float = 5.0) -> tuple[UrlAuthenticator, Recorder]:
